@@ -1,0 +1,132 @@
+// Package cli is the command line that the examples share: the flags, the
+// search for data, the files under -out, and the closing lines. An example is
+// a [Program] handed to [Main].
+package cli
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math"
+	"strings"
+
+	"example.com/lenet5/lenet"
+)
+
+// settings are the parsed flags.
+type settings struct {
+	data, variant, optimizer, device, out, model string
+	epochs, batch                                int
+	lr                                           float64
+	seed                                         uint64
+	synthetic                                    bool
+	given                                        map[string]bool
+}
+
+// later are flags of the family that have no effect in this version.
+var later = map[string]string{
+	"recipe":  "a choice of recipes",
+	"resume":  "the resuming of a run",
+	"threads": "a choice of the number of threads (GOMAXPROCS does it, for now)",
+	"v":       "a choice of the level of detail",
+}
+
+// errUsage is returned for a command line that cannot be understood; what is
+// wrong has been printed.
+var errUsage = errors.New("usage")
+
+// parse reads the flags of a program. On -h it prints the help to stdout and
+// returns flag.ErrHelp.
+func (p *Program) parse(args []string, stdout, stderr io.Writer) (*settings, error) {
+	s := &settings{given: map[string]bool{}}
+	fs := flag.NewFlagSet(p.Name, flag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	fs.Usage = func() {}
+	fs.StringVar(&s.data, "data", "", "`folder` with the four IDX files of "+p.DataName+"; without it, LENET_DATA,\nthe cache and the usual folders are searched, then it is downloaded")
+	fs.StringVar(&s.variant, "variant", p.Variant, "the network: `"+strings.Join(lenet.Variants(), "|")+"`")
+	fs.IntVar(&s.epochs, "epochs", -1, "`passes` over the training set; by default the variant's own;\n0 with -model only evaluates")
+	fs.IntVar(&s.batch, "batch", 0, "`examples` per step; by default the variant's own")
+	fs.Float64Var(&s.lr, "lr", 0, "learning `rate`; by default the variant's own")
+	fs.StringVar(&s.optimizer, "optimizer", "sgd", "`sgd`")
+	fs.Uint64Var(&s.seed, "seed", 1, "`seed` of the weights and of the order of the examples;\nthe same seed gives the same bits")
+	fs.StringVar(&s.device, "device", "auto", "where to run: `auto|cpu`")
+	fs.StringVar(&s.out, "out", "", "`folder` for model.safetensors, history.csv, curves.png, curves.svg and\npredictions.png; it must not hold a run; without it no file is written")
+	fs.StringVar(&s.model, "model", "", "start from the network in this `file` instead of a new one")
+	fs.BoolVar(&s.synthetic, "synthetic", false, "train on images drawn by the program instead of "+p.DataName)
+	for name, what := range later {
+		fs.BoolFunc(name, "", func(string) error { return fmt.Errorf("%s is not available in this version", what) })
+	}
+	err := fs.Parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		p.help(fs, stdout)
+		return nil, err
+	}
+	if err == nil {
+		fs.Visit(func(f *flag.Flag) { s.given[f.Name] = true })
+		err = s.check(fs)
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "%s: %v\nRun it with -h for the flags.\n", p.Name, tidy(err))
+		return nil, errUsage
+	}
+	return s, nil
+}
+
+// tidy shortens the message that package flag makes of a refused flag.
+func tidy(err error) error {
+	for name, what := range later {
+		if strings.Contains(err.Error(), what) {
+			return fmt.Errorf("-%s: %s is not available in this version", name, what)
+		}
+	}
+	return err
+}
+
+// check reports a value out of range by the name of its flag.
+func (s *settings) check(fs *flag.FlagSet) error {
+	switch {
+	case fs.NArg() > 0:
+		return fmt.Errorf("unexpected argument %q; every setting is a flag", fs.Arg(0))
+	case s.given["epochs"] && s.epochs < 0:
+		return fmt.Errorf("-epochs %d: it must not be negative", s.epochs)
+	case s.given["batch"] && s.batch < 1:
+		return fmt.Errorf("-batch %d: it must be at least 1", s.batch)
+	case s.given["lr"] && (!(s.lr > 0) || math.IsInf(s.lr, 0)):
+		return fmt.Errorf("-lr %g: it must be a positive number", s.lr)
+	case s.optimizer != "sgd":
+		return fmt.Errorf("-optimizer %q: there is sgd", s.optimizer)
+	case s.device != "auto" && s.device != "cpu":
+		return fmt.Errorf("-device %q: there are auto and cpu", s.device)
+	case s.synthetic && s.given["data"]:
+		return errors.New("-synthetic and -data exclude each other")
+	case s.model != "" && s.given["variant"]:
+		return errors.New("-model and -variant exclude each other: the file says which network it is")
+	case s.epochs == 0 && s.model == "":
+		return errors.New("-epochs 0: there is nothing to evaluate; name a network by -model FILE")
+	case s.epochs == 0 && s.out != "":
+		return errors.New("-epochs 0: an evaluation writes no files; leave -out away")
+	}
+	if _, err := lenet.Variant(s.variant); err != nil {
+		return fmt.Errorf("-variant %q: there are %s", s.variant, strings.Join(lenet.Variants(), ", "))
+	}
+	return nil
+}
+
+// help prints the purpose and the flags that work.
+func (p *Program) help(fs *flag.FlagSet, w io.Writer) {
+	fmt.Fprintf(w, "%s\n\nusage: %s [flags]\n\n", p.Purpose, p.Name)
+	shown := flag.NewFlagSet(p.Name, flag.ContinueOnError)
+	shown.SetOutput(w)
+	fs.VisitAll(func(f *flag.Flag) {
+		if _, no := later[f.Name]; no {
+			return
+		}
+		shown.Var(f.Value, f.Name, f.Usage)
+		if f.Name == "epochs" {
+			shown.Lookup(f.Name).DefValue = "0" // -1 stands for the variant's own, and need not be shown
+		}
+	})
+	shown.PrintDefaults()
+	fmt.Fprintf(w, "\nThe last two lines on standard output are the result; progress goes to standard error.\nCtrl-C finishes the step, writes what there is, and exits with code 130.\n")
+}

@@ -1,0 +1,291 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/term"
+
+	"example.com/lenet5/data"
+	"example.com/lenet5/lenet"
+	"example.com/lenet5/train"
+	"example.com/lenet5/train/plot"
+)
+
+// A Program is an example: a data set and the network it is for.
+type Program struct {
+	Name     string // "fashion"
+	Purpose  string // the first lines of the help
+	DataName string // "Fashion-MNIST"
+	// Load finds the data, Synthetic draws what stands in for it.
+	Load      func(context.Context, ...data.Option) (*data.Set, error)
+	Synthetic func(train, test int, seed uint64) *data.Set
+	Variant   string // the default
+	// DataOptions and SyntheticSize are for tests; SyntheticSize is by
+	// default that of MNIST.
+	DataOptions   []data.Option
+	SyntheticSize [2]int
+}
+
+// The exit codes.
+const (
+	exitOK          = 0
+	exitFailure     = 1
+	exitUsage       = 2
+	exitInterrupted = 130
+)
+
+// Main runs the program with the arguments and the signals of the process, and
+// exits.
+func Main(p *Program) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	// After the first Ctrl-C, a second one ends the process at once.
+	go func() { <-ctx.Done(); stop() }()
+	os.Exit(p.Run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// Run runs the program and returns its exit code.
+func (p *Program) Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	s, err := p.parse(args, stdout, stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return exitOK
+	case err != nil:
+		return exitUsage
+	}
+	j := &job{p: p, s: s, stdout: stdout, stderr: stderr}
+	switch err := j.run(ctx); {
+	case err == nil:
+		return exitOK
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+		fmt.Fprintf(stderr, "%s: interrupted: %v\n", p.Name, err)
+		return exitInterrupted
+	default:
+		fmt.Fprintf(stderr, "%s: %v\n", p.Name, err)
+		return exitFailure
+	}
+}
+
+// A job is one run of a program.
+type job struct {
+	p              *Program
+	s              *settings
+	stdout, stderr io.Writer
+	set            *data.Set
+	net            *lenet.Net
+}
+
+func (j *job) run(ctx context.Context) error {
+	if err := j.makeNet(); err != nil {
+		return err
+	}
+	if err := j.prepareOut(); err != nil {
+		return err
+	}
+	if err := j.load(ctx); err != nil {
+		return err
+	}
+	fmt.Fprintf(j.stdout, "data: %s, %d training and %d test images; %s\n\n", j.set.Name, j.set.Train.Len(), j.set.Test.Len(), j.set.Source)
+	fmt.Fprintf(j.stdout, "%s\n", j.net.Summary())
+	device := j.net.Device()
+	fmt.Fprintf(j.stdout, "device: %s; %s\n", device, device.Reason)
+	if j.s.epochs == 0 {
+		return j.evaluate()
+	}
+	return j.train(ctx)
+}
+
+func (j *job) makeNet() (err error) {
+	if j.s.model != "" {
+		j.net, err = lenet.Load(j.s.model, lenet.OnDevice(j.s.device))
+		return err
+	}
+	cfg, err := lenet.Variant(j.s.variant)
+	if err != nil {
+		return err
+	}
+	j.net, err = lenet.New(cfg, lenet.Seed(j.s.seed), lenet.OnDevice(j.s.device))
+	return err
+}
+
+// load finds the data, or draws it if that was asked for or nothing else is
+// left. A folder that was named is never passed over.
+func (j *job) load(ctx context.Context) error {
+	if !j.s.synthetic {
+		opts := append([]data.Option{data.Dir(j.s.data), data.OnProgress(j.downloading())}, j.p.DataOptions...)
+		set, err := j.p.Load(ctx, opts...)
+		if err == nil {
+			j.set = set
+			return nil
+		}
+		if !errors.Is(err, data.ErrUnavailable) {
+			return err
+		}
+		bar := strings.Repeat("*", 72)
+		fmt.Fprintf(j.stderr, "%s\n%s IS NOT TO BE HAD HERE. Training on SYNTHETIC images instead:\nthe figures below say nothing about %s.\n\n%v\n%s\n", bar, strings.ToUpper(j.p.DataName), j.p.DataName, err, bar)
+	}
+	size := j.p.SyntheticSize
+	if size[0] == 0 {
+		size = [2]int{60000, 10000}
+	}
+	fmt.Fprintln(j.stderr, "drawing synthetic images ...")
+	j.set = j.p.Synthetic(size[0], size[1], j.s.seed)
+	return nil
+}
+
+// downloading shows the progress of downloads: on a terminal as it goes, else
+// a line per file.
+func (j *job) downloading() func(data.Progress) {
+	file := ""
+	f, _ := j.stderr.(*os.File)
+	terminal := f != nil && term.IsTerminal(int(f.Fd()))
+	return func(p data.Progress) {
+		switch {
+		case terminal && p.Total > 0:
+			fmt.Fprintf(j.stderr, "\rdownloading %s: %3d %% of %.1f MB", p.File, 100*p.Done/p.Total, float64(p.Total)/1e6)
+			if p.Done == p.Total {
+				fmt.Fprintln(j.stderr)
+			}
+		case p.File != file:
+			fmt.Fprintf(j.stderr, "downloading %s\n", p.File)
+		}
+		file = p.File
+	}
+}
+
+// runFiles are what a run leaves under -out.
+var runFiles = []string{"model.safetensors", "history.csv", "curves.png", "curves.svg", "predictions.png", "checkpoint"}
+
+// prepareOut makes the folder, refuses one that holds a run, and notices one
+// that cannot be written before any time is spent.
+func (j *job) prepareOut() error {
+	dir := j.s.out
+	if dir == "" {
+		return nil
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("-out: %w", err)
+	}
+	for _, name := range runFiles {
+		if _, err := os.Lstat(filepath.Join(dir, name)); err == nil {
+			return fmt.Errorf("-out %s: it holds a run already (%s), which is not overwritten; name another folder", dir, name)
+		}
+	}
+	f, err := os.CreateTemp(dir, ".probe.*")
+	if err != nil {
+		return fmt.Errorf("-out: the folder cannot be written: %w", err)
+	}
+	f.Close()
+	return os.Remove(f.Name())
+}
+
+func (j *job) evaluate() error {
+	m, err := train.Evaluate(j.net, j.set.Test)
+	if err != nil {
+		return err
+	}
+	j.markSynthetic()
+	fmt.Fprintf(j.stdout, "test loss %.3f, test acc %.4f (%d of %d)\n", m.Loss, m.Accuracy, m.Correct, m.Count)
+	return nil
+}
+
+// markSynthetic says on standard output that the figures mean little.
+func (j *job) markSynthetic() {
+	if j.set.Synthetic {
+		fmt.Fprintf(j.stdout, "SYNTHETIC DATA: these figures say nothing about %s\n", j.p.DataName)
+	}
+}
+
+// title heads the pictures.
+func (j *job) title() string {
+	t := fmt.Sprintf("LeNet-5 (%s) on %s", j.net.Config().Name, j.set.Name)
+	if j.set.Synthetic {
+		t += " - SYNTHETIC DATA"
+	}
+	return t
+}
+
+func (j *job) train(ctx context.Context) error {
+	cfg := train.Config{
+		Epochs: max(j.s.epochs, 0), BatchSize: j.s.batch, Optimizer: train.SGD{LearningRate: j.s.lr},
+		Validation: j.set.Test, Seed: j.s.seed, Progress: j.stderr,
+	}
+	if j.s.out != "" {
+		live := plot.Live(j.s.out, j.title())
+		cfg.Hooks.EpochEnd = func(h *train.History) error {
+			if err := h.Save(filepath.Join(j.s.out, "history.csv")); err != nil {
+				return err
+			}
+			return live(h)
+		}
+	}
+	d := j.net.Config().Defaults
+	fmt.Fprintf(j.stdout, "training: %d epochs, batch %d, SGD, learning rate %g, seed %d\n\n",
+		or(cfg.Epochs, d.Epochs), or(cfg.BatchSize, d.BatchSize), or(j.s.lr, d.LearningRate), j.s.seed)
+	h, err := train.Fit(ctx, j.net, j.set.Train, cfg)
+	if err != nil {
+		if errors.Is(err, context.Canceled) && j.s.out != "" {
+			err = errors.Join(err, j.write(h))
+			fmt.Fprintf(j.stderr, "what there is was written to %s\n", j.s.out)
+		}
+		return err
+	}
+	if j.s.out != "" {
+		if err := j.write(h); err != nil {
+			return err
+		}
+		fmt.Fprintf(j.stdout, "written to %s: model.safetensors, history.csv, curves.png, curves.svg, predictions.png\n", j.s.out)
+	} else {
+		fmt.Fprintf(j.stdout, "%s\n-out DIR keeps the network, the history and the curves as files\n", h.Chart(60, 14))
+	}
+	j.markSynthetic()
+	last := h.Last()
+	fmt.Fprintf(j.stdout, "loss %.3f, train acc %.3f, test acc %.3f\n", last.TrainLoss, last.TrainAccuracy, last.TestAccuracy)
+	fmt.Fprintf(j.stdout, "%.1f examples/sec on %s\n", h.ExamplesPerSec(), j.net.Device())
+	return nil
+}
+
+// or returns v, or preset if v is zero.
+func or[T int | float64](v, preset T) T {
+	if v == 0 {
+		return preset
+	}
+	return v
+}
+
+// write writes the network, the pictures and the history.
+func (j *job) write(h *train.History) error {
+	if err := j.net.Save(filepath.Join(j.s.out, "model.safetensors")); err != nil {
+		return err
+	}
+	if err := h.Save(filepath.Join(j.s.out, "history.csv")); err != nil {
+		return err
+	}
+	if err := plot.SaveCurves(j.s.out, h, j.title()); err != nil {
+		return err
+	}
+	const shown, columns = 40, 8
+	test := j.set.Test.Slice(0, min(shown, j.set.Test.Len()))
+	ps, err := j.net.PredictBytes(test.Images)
+	if err != nil {
+		return err
+	}
+	predicted := make([]int, len(ps))
+	for i, p := range ps {
+		predicted[i] = p.Class
+	}
+	m := h.Last().TestAccuracy
+	title := j.title()
+	if !math.IsNaN(m) && m > 0 {
+		title = fmt.Sprintf("%s: test accuracy %.3f", title, m)
+	}
+	return plot.SaveGrid(filepath.Join(j.s.out, "predictions.png"), test, predicted, columns, title)
+}

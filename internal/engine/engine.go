@@ -1,0 +1,121 @@
+// Package engine executes the graphs of a network. An [Engine] is a
+// [gorgonia.VM] that also knows where the images come from and where the
+// updates go, so that a training step need not pass through the values of the
+// graph's nodes.
+package engine
+
+import (
+	"fmt"
+
+	"gorgonia.org/gorgonia"
+)
+
+// A Program is a graph with its landmarks. Nodes that the graph does not have
+// (the labels of a graph for prediction, say) are nil.
+type Program struct {
+	Graph *gorgonia.ExprGraph
+	// Images is the input (N, C, H, W), float32; Labels (N), int32.
+	Images, Labels *gorgonia.Node
+	// Logits is (N, K), Probabilities their softmax, Loss and Hits scalars.
+	Logits, Probabilities, Loss, Hits *gorgonia.Node
+	// Params are the parameters, Grads their gradients in the same order.
+	Params, Grads gorgonia.Nodes
+	// Scale and Offset make a pixel of a byte: Scale*byte + Offset.
+	Scale, Offset float32
+}
+
+// BatchSize is N.
+func (p *Program) BatchSize() int { return p.Images.Shape()[0] }
+
+// ImageSize is C*H*W.
+func (p *Program) ImageSize() int { return p.Images.Shape().TotalSize() / p.BatchSize() }
+
+// A Batch names rows of a data set: Images holds (n, C, H, W) bytes, Labels n
+// classes (nil where none are needed), Index the rows that form the batch. A
+// nil Index means every row of Images in order.
+type Batch struct {
+	Images []byte
+	Labels []byte
+	Index  []int32
+}
+
+// Len is the number of examples in the batch, for images of the given size.
+func (b Batch) Len(imageSize int) int {
+	if b.Index != nil {
+		return len(b.Index)
+	}
+	return len(b.Images) / imageSize
+}
+
+// Check reports what is wrong with b for p: an image that is cut off, more
+// examples than the graph takes, an index or a label out of range.
+func (b Batch) Check(p *Program) error {
+	size := p.ImageSize()
+	rows := len(b.Images) / size
+	switch n := b.Len(size); {
+	case len(b.Images)%size != 0:
+		return fmt.Errorf("engine: %d bytes of images are no whole number of images of %d bytes", len(b.Images), size)
+	case n == 0:
+		return fmt.Errorf("engine: an empty batch")
+	case n > p.BatchSize():
+		return fmt.Errorf("engine: a batch of %d for a graph of at most %d", n, p.BatchSize())
+	case p.Labels != nil && len(b.Labels) != rows:
+		return fmt.Errorf("engine: %d images, %d labels", rows, len(b.Labels))
+	}
+	for _, i := range b.Index {
+		if i < 0 || int(i) >= rows {
+			return fmt.Errorf("engine: index %d, of %d images", i, rows)
+		}
+	}
+	if p.Labels == nil {
+		return nil
+	}
+	classes := p.Logits.Shape()[1]
+	for k := range b.Len(size) {
+		if i := b.row(k); int(b.Labels[i]) >= classes {
+			return fmt.Errorf("engine: image %d has label %d, of %d classes", i, b.Labels[i], classes)
+		}
+	}
+	return nil
+}
+
+// row is the place in the data set of the k-th example of the batch.
+func (b Batch) row(k int) int {
+	if b.Index != nil {
+		return int(b.Index[k])
+	}
+	return k
+}
+
+// An Engine runs one program. It is used by one goroutine at a time.
+//
+// RunAll runs the graph on what was loaded, backward pass included if there
+// is one; then the accessors answer.
+type Engine interface {
+	gorgonia.VM
+	// Load sets the images and labels of the next run.
+	Load(Batch) error
+	// Loss returns the mean loss and the number of hits.
+	Loss() (loss float32, hits int)
+	// Probabilities returns the rows (n, K) of the examples that were loaded;
+	// they are valid until the next run.
+	Probabilities() []float32
+	// Gradients returns the value and gradient of each parameter, for a
+	// Solver of Gorgonia. The gradients are valid until the next run.
+	Gradients() []gorgonia.ValueGrad
+	// Descend subtracts rate times its gradient from every parameter.
+	Descend(rate float32)
+	// Describe says what the engine runs on: "avx512, 2 threads".
+	Describe() string
+}
+
+// An Update is a parameter and its gradient, as a Solver wants them.
+type Update struct {
+	V, G gorgonia.Value
+}
+
+// Value returns the parameter.
+func (u Update) Value() gorgonia.Value { return u.V }
+
+// Grad returns the gradient.
+func (u Update) Grad() (gorgonia.Value, error) { return u.G, nil }

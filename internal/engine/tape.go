@@ -1,0 +1,119 @@
+package engine
+
+import (
+	"fmt"
+	"runtime"
+
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+)
+
+// Tape runs a program on Gorgonia's own TapeMachine, through the reference
+// implementations of the operations. It is what the other engines are tested
+// against.
+type Tape struct {
+	gorgonia.VM
+	p      *Program
+	images []float32
+	labels []int32
+	loaded int
+	grads  []gorgonia.ValueGrad
+}
+
+var _ Engine = (*Tape)(nil)
+
+// NewTape compiles p, whose parameters must have values.
+func NewTape(p *Program) (*Tape, error) {
+	t := &Tape{p: p}
+	shape := p.Images.Shape()
+	t.images = make([]float32, shape.TotalSize())
+	images := tensor.New(tensor.WithShape(shape...), tensor.WithBacking(t.images))
+	if err := gorgonia.Let(p.Images, images); err != nil {
+		return nil, fmt.Errorf("engine: binding the images: %w", err)
+	}
+	if p.Labels != nil {
+		t.labels = make([]int32, shape[0])
+		labels := tensor.New(tensor.WithShape(shape[0]), tensor.WithBacking(t.labels))
+		if err := gorgonia.Let(p.Labels, labels); err != nil {
+			return nil, fmt.Errorf("engine: binding the labels: %w", err)
+		}
+	}
+	t.VM = gorgonia.NewTapeMachine(p.Graph)
+	return t, nil
+}
+
+// Load gathers, scales and pads the batch.
+func (t *Tape) Load(b Batch) error {
+	if err := b.Check(t.p); err != nil {
+		return err
+	}
+	size := t.p.ImageSize()
+	t.loaded = b.Len(size)
+	for k := range t.loaded {
+		row := b.row(k)
+		dst := t.images[k*size:][:size]
+		for i, v := range b.Images[row*size:][:size] {
+			dst[i] = t.p.Scale*float32(v) + t.p.Offset
+		}
+		if t.labels != nil {
+			t.labels[k] = int32(b.Labels[row])
+		}
+	}
+	clear(t.images[t.loaded*size:])
+	if t.labels != nil {
+		for k := t.loaded; k < len(t.labels); k++ {
+			t.labels[k] = -1
+		}
+	}
+	return nil
+}
+
+// RunAll runs the graph once.
+func (t *Tape) RunAll() error {
+	t.Reset()
+	return t.VM.RunAll()
+}
+
+// Loss returns the values of the loss and the hits.
+func (t *Tape) Loss() (float32, int) {
+	return scalar(t.p.Loss), int(scalar(t.p.Hits))
+}
+
+func scalar(n *gorgonia.Node) float32 {
+	f, _ := n.Value().Data().(float32)
+	return f
+}
+
+// Probabilities returns the values of the probabilities.
+func (t *Tape) Probabilities() []float32 {
+	f, _ := t.p.Probabilities.Value().Data().([]float32)
+	return f[:t.loaded*t.p.Probabilities.Shape()[1]]
+}
+
+// Gradients pairs the parameters with the values of the gradient nodes.
+func (t *Tape) Gradients() []gorgonia.ValueGrad {
+	t.grads = t.grads[:0]
+	for i, n := range t.p.Params {
+		t.grads = append(t.grads, Update{n.Value(), t.p.Grads[i].Value()})
+	}
+	return t.grads
+}
+
+// Descend takes one step of gradient descent.
+func (t *Tape) Descend(rate float32) {
+	for i, n := range t.p.Params {
+		w, _ := n.Value().Data().([]float32)
+		g, _ := t.p.Grads[i].Value().Data().([]float32)
+		for j, d := range g {
+			w[j] -= rate * d
+		}
+	}
+}
+
+// Describe says how it runs.
+func (t *Tape) Describe() string { return DescribeTape() }
+
+// DescribeTape is what every Tape answers to Describe.
+func DescribeTape() string {
+	return fmt.Sprintf("tape, %d threads", runtime.GOMAXPROCS(0))
+}

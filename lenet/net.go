@@ -1,0 +1,156 @@
+// Package lenet is LeNet-5 as a Gorgonia computation graph.
+//
+// A [Config] describes a network of the family; [New] makes a [Net] of it:
+// parameters, and graphs over them for training and for prediction. The graph
+// is public ([Net.Graph]) and runs on Gorgonia's own TapeMachine; the methods
+// of Net run it on the fastest engine at hand.
+//
+// Sources: LeCun, Bottou, Bengio, Haffner, "Gradient-based learning applied to
+// document recognition", Proceedings of the IEEE, 1998; Zhang, Lipton, Li,
+// Smola, "Dive into Deep Learning", section 7.6, for [Sigmoid].
+//
+// # Concurrency
+//
+// The methods of a Net that only read it (Config, Shapes, Summary, Clone,
+// Save, and those that predict) may be called from several goroutines at
+// once. A [Trainer] changes the parameters in Step: nothing else may use the
+// Net during a Step. A Trainer or an [Evaluator] is used by one goroutine at
+// a time.
+package lenet
+
+import (
+	"fmt"
+	"sync"
+
+	"gorgonia.org/tensor"
+
+	"example.com/lenet5/internal/engine"
+)
+
+// A Net is a network with parameters. Make one with [New] or [Load].
+type Net struct {
+	cfg    Config
+	layers []layer
+	device Device
+	// flat holds all parameters, one after the other; params and values are
+	// views of it.
+	flat   []float32
+	params []Param
+	values []*tensor.Dense
+
+	mu         sync.Mutex // guards predictors
+	predictors map[int]engine.Engine
+}
+
+// A Param is a named parameter tensor. Data aliases the live parameter: what
+// is written there is what the network computes with.
+type Param struct {
+	// Name is "conv1.weight", "conv1.bias", ..., "fc3.bias".
+	Name string
+	// Shape is (out, in, kernel, kernel), (out, in) or (out), row-major.
+	Shape []int
+	Data  []float32
+}
+
+// An Option adjusts [New] and [Load].
+type Option func(*options)
+
+type options struct {
+	seed   uint64
+	device string
+}
+
+// Seed sets the seed of the initial weights; the same seed gives the same
+// bits everywhere. The default is 1.
+func Seed(seed uint64) Option { return func(o *options) { o.seed = seed } }
+
+// OnDevice chooses where the network runs: "auto" (the default) or "cpu".
+func OnDevice(name string) Option { return func(o *options) { o.device = name } }
+
+// New makes a network and draws its weights. The error wraps [ErrConfig] if
+// cfg cannot work, [ErrDevice] if the device cannot be had.
+func New(cfg Config, opts ...Option) (*Net, error) {
+	o := options{seed: 1, device: "auto"}
+	for _, f := range opts {
+		f(&o)
+	}
+	n, err := build(cfg, o)
+	if err != nil {
+		return nil, err
+	}
+	n.initialize(o.seed)
+	return n, nil
+}
+
+// build makes a network whose parameters are zero.
+func build(cfg Config, o options) (*Net, error) {
+	layers, err := cfg.layers()
+	if err != nil {
+		return nil, err
+	}
+	device, err := chooseDevice(o.device)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Blocks = append([]Block(nil), cfg.Blocks...)
+	cfg.Dense = append([]int(nil), cfg.Dense...)
+	n := &Net{cfg: cfg, layers: layers, device: device, predictors: map[int]engine.Engine{}}
+	total := 0
+	for _, l := range layers {
+		total += l.params()
+	}
+	n.flat = make([]float32, total)
+	rest := n.flat
+	add := func(name string, shape []int) {
+		size := product(shape)
+		data := rest[:size:size]
+		rest = rest[size:]
+		n.params = append(n.params, Param{Name: name, Shape: shape, Data: data})
+		n.values = append(n.values, tensor.New(tensor.WithShape(shape...), tensor.WithBacking(data)))
+	}
+	for _, l := range layers {
+		if l.weight != nil {
+			add(l.name+".weight", l.weight)
+			add(l.name+".bias", l.weight[:1:1])
+		}
+	}
+	return n, nil
+}
+
+// Config returns the description that the network was made from.
+func (n *Net) Config() Config {
+	c := n.cfg
+	c.Blocks = append([]Block(nil), c.Blocks...)
+	c.Dense = append([]int(nil), c.Dense...)
+	return c
+}
+
+// Params returns the parameters, layer by layer, weights before biases.
+func (n *Net) Params() []Param {
+	ps := make([]Param, len(n.params))
+	for i, p := range n.params {
+		ps[i] = Param{Name: p.Name, Shape: append([]int(nil), p.Shape...), Data: p.Data}
+	}
+	return ps
+}
+
+// param returns a parameter that is known to exist.
+func (n *Net) param(name string) Param {
+	for _, p := range n.params {
+		if p.Name == name {
+			return p
+		}
+	}
+	panic(fmt.Sprintf("lenet: no parameter %q", name)) // a fault of this package
+}
+
+// Clone returns an independent network with the same parameters.
+func (n *Net) Clone() (*Net, error) {
+	c, err := build(n.cfg, options{device: n.device.Name})
+	if err != nil {
+		return nil, err
+	}
+	c.device = n.device
+	copy(c.flat, n.flat)
+	return c, nil
+}

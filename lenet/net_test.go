@@ -1,0 +1,290 @@
+package lenet
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+)
+
+func TestShapes(t *testing.T) {
+	for _, c := range []struct {
+		cfg    Config
+		want   string
+		params int
+	}{
+		{Sigmoid(), "28x28x6 14x14x6 10x10x16 5x5x16 400 120 84 10", 61706},
+		{Modern(), "28x28x6 14x14x6 10x10x16 5x5x16 400 120 84 10", 61706},
+		{ReLU(), "26x26x6 13x13x6 11x11x16 5x5x16 400 120 84 10", 60074},
+	} {
+		n, err := New(c.cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		total := 0
+		for _, s := range n.Shapes() {
+			got = append(got, s.String())
+			total += s.Params
+		}
+		if g := strings.Join(got, " "); g != c.want || total != c.params {
+			t.Errorf("%s: %s, %d parameters; want %s, %d", c.cfg.Name, g, total, c.want, c.params)
+		}
+	}
+}
+
+func TestConfigErrors(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*Config)
+		want   string // part of the message
+	}{
+		"no classes":         {func(c *Config) { c.Classes = 1 }, "classes"},
+		"too many classes":   {func(c *Config) { c.Classes = 257 }, "classes"},
+		"no channels":        {func(c *Config) { c.Blocks[1].Channels = 0 }, "block 2"},
+		"kernel too large":   {func(c *Config) { c.Blocks[1].Kernel = 15 }, "block 2: a 15x15 kernel does not fit an input of 14x14"},
+		"padding too large":  {func(c *Config) { c.Blocks[0].Padding = 5 }, "padding 5"},
+		"nothing to pool":    {func(c *Config) { c.Blocks[1].Kernel = 14 }, "2x2 pooling does not fit the 1x1"},
+		"unknown activation": {func(c *Config) { c.Blocks[0].Activation = "cube" }, "cube"},
+		"unknown pooling":    {func(c *Config) { c.Blocks[0].Pool = "median" }, "median"},
+		"unknown init":       {func(c *Config) { c.Init = "ones" }, "ones"},
+		"zero scale":         {func(c *Config) { c.Input.Scale = 0 }, "scale"},
+		"nan offset":         {func(c *Config) { c.Input.Offset = float32(math.NaN()) }, "offset"},
+		"no input":           {func(c *Config) { c.Input.Width = 0 }, "input"},
+		"huge input":         {func(c *Config) { c.Input.Width = math.MaxInt }, "input"},
+		"huge layer":         {func(c *Config) { c.Dense[0] = math.MaxInt / 2 }, "fc1"},
+		"huge channels":      {func(c *Config) { c.Blocks[0].Channels = math.MaxInt }, "block 1"},
+		"empty layer":        {func(c *Config) { c.Dense[1] = 0 }, "fc2"},
+		"dense activation":   {func(c *Config) { c.DenseActivation = "cube" }, "dense activation"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := Sigmoid()
+			c.change(&cfg)
+			n, err := New(cfg)
+			if !errors.Is(err, ErrConfig) || !strings.Contains(fmt.Sprint(err), c.want) {
+				t.Errorf("net %v, error %v; want one that mentions %q", n, err, c.want)
+			}
+		})
+	}
+}
+
+func TestVariant(t *testing.T) {
+	for _, name := range Variants() {
+		cfg, err := Variant(name)
+		if err != nil || cfg.Name != name || cfg.Validate() != nil || cfg.Defaults.BatchSize == 0 {
+			t.Errorf("%s: %+v, %v", name, cfg, err)
+		}
+	}
+	if _, err := Variant("lenet6"); !errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), "sigmoid") {
+		t.Errorf("unknown variant: %v", err)
+	}
+}
+
+func TestSeed(t *testing.T) {
+	a, _ := New(Sigmoid(), Seed(5))
+	b, _ := New(Sigmoid(), Seed(5))
+	c, _ := New(Sigmoid(), Seed(6))
+	if !slices.Equal(a.flat, b.flat) {
+		t.Error("the same seed gave different weights")
+	}
+	if slices.Equal(a.flat, c.flat) {
+		t.Error("different seeds gave the same weights")
+	}
+}
+
+// TestInit checks bound and variance of each distribution on a large layer.
+func TestInit(t *testing.T) {
+	const in, out = 400, 120
+	for init, c := range map[Init]struct{ bound, variance float64 }{
+		"":                {math.Sqrt(6.0 / (in + out)), 2.0 / (in + out)},
+		InitXavierUniform: {math.Sqrt(6.0 / (in + out)), 2.0 / (in + out)},
+		InitXavierNormal:  {math.Inf(1), 2.0 / (in + out)},
+		InitKaiming:       {math.Sqrt(6.0 / in), 2.0 / in},
+		InitLeCun:         {2.4 / in, 2.4 * 2.4 / in / in / 3},
+	} {
+		cfg := Sigmoid()
+		cfg.Init = init
+		n, err := New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var sum, sq, top float64
+		w := n.param("fc1.weight").Data
+		for _, v := range w {
+			sum += float64(v)
+			sq += float64(v) * float64(v)
+			top = max(top, math.Abs(float64(v)))
+		}
+		variance := sq / float64(len(w))
+		if top > c.bound*1.000001 || math.Abs(variance/c.variance-1) > 0.03 || math.Abs(sum/float64(len(w))) > math.Sqrt(c.variance)*0.03 {
+			t.Errorf("%q: largest %g (bound %g), variance %g (want %g), mean %g", init, top, c.bound, variance, c.variance, sum/float64(len(w)))
+		}
+		for _, v := range n.param("fc1.bias").Data {
+			if v != 0 {
+				t.Errorf("%q: a bias of %g", init, v)
+			}
+		}
+	}
+}
+
+func TestClone(t *testing.T) {
+	a, _ := New(small(), Seed(3))
+	b, err := a.Clone()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(a.flat, b.flat) {
+		t.Error("a clone differs")
+	}
+	b.Params()[0].Data[0]++
+	if a.flat[0] == b.flat[0] {
+		t.Error("a clone shares its parameters")
+	}
+}
+
+func TestDeviceErrors(t *testing.T) {
+	if _, err := New(Sigmoid(), OnDevice("tpu")); !errors.Is(err, ErrDevice) {
+		t.Errorf("device tpu: %v", err)
+	}
+}
+
+func TestConcurrentPrediction(t *testing.T) {
+	n, _ := New(small(), Seed(2))
+	b := randomBatch(n.cfg, 20, 3)
+	want, err := n.Probabilities(nil, b.Images)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			got, err := n.Probabilities(nil, b.Images)
+			if err != nil || !slices.Equal(got, want) {
+				t.Errorf("concurrent prediction differs: %v", err)
+			}
+		}()
+	}
+	wg.Wait()
+}
+
+func TestSaveLoad(t *testing.T) {
+	for _, cfg := range []Config{small(), Sigmoid(), ReLU(), Modern()} {
+		n, _ := New(cfg, Seed(4))
+		randomize(n, 11)
+		path := filepath.Join(t.TempDir(), "model.safetensors")
+		for range 2 { // the second replaces the first
+			if err := n.Save(path); err != nil {
+				t.Fatal(err)
+			}
+		}
+		back, err := Load(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(n.flat, back.flat) || fmt.Sprint(n.cfg) != fmt.Sprint(back.cfg) {
+			t.Errorf("%s: a round trip changes the network", cfg.Name)
+		}
+		if left, _ := os.ReadDir(filepath.Dir(path)); len(left) != 1 {
+			t.Errorf("%d files left in the folder, want 1", len(left))
+		}
+	}
+	n, _ := New(small())
+	if err := n.Save(filepath.Join(t.TempDir(), "no", "such", "folder")); err == nil {
+		t.Error("saving into a missing folder: no error")
+	}
+}
+
+func TestReadErrors(t *testing.T) {
+	n, _ := New(small())
+	var buf bytes.Buffer
+	if err := n.Write(&buf); err != nil {
+		t.Fatal(err)
+	}
+	good := buf.Bytes()
+	replace := func(old, new string) []byte {
+		b := bytes.Replace(good, []byte(old), []byte(new), 1)
+		binary.LittleEndian.PutUint64(b, uint64(int(binary.LittleEndian.Uint64(good))+len(b)-len(good)))
+		return b
+	}
+	for name, b := range map[string][]byte{
+		"empty":           nil,
+		"truncated":       good[:len(good)-1],
+		"overlong":        append(slices.Clone(good), 0),
+		"header cut off":  good[:40],
+		"huge header":     append(binary.LittleEndian.AppendUint64(nil, 1<<62), good[8:]...),
+		"not JSON":        append(binary.LittleEndian.AppendUint64(nil, 8), good...),
+		"no config":       replace("lenet5.config", "lenet5.konfig"),
+		"missing tensor":  replace(`"conv1.weight"`, `"conv9.weight"`),
+		"wrong type":      replace("F32", "F16"),
+		"wrong shape":     replace(`[3,2,3,3]`, `[3,2,9]`),
+		"absurd offsets":  replace(`"data_offsets":[0,216]`, `"data_offsets":[-8,208]`),
+		"offsets too far": replace(`"data_offsets":[0,216]`, `"data_offsets":[99999,100215]`),
+	} {
+		if _, err := Read(bytes.NewReader(b)); !errors.Is(err, ErrModelFile) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := Read(bytes.NewReader(replace(`classes\":5`, `classes\":1`))); !errors.Is(err, ErrConfig) {
+		t.Errorf("a config that cannot work: %v", err)
+	}
+}
+
+func FuzzRead(f *testing.F) {
+	n, _ := New(small())
+	var buf bytes.Buffer
+	if err := n.Write(&buf); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(buf.Bytes())
+	f.Fuzz(func(t *testing.T, b []byte) {
+		n, err := Read(bytes.NewReader(b))
+		if err != nil {
+			return
+		}
+		var out bytes.Buffer
+		if err := n.Write(&out); err != nil {
+			t.Fatal(err)
+		}
+		back, err := Read(&out)
+		if err != nil {
+			t.Fatalf("what was read cannot be read again: %v", err)
+		}
+		for i, v := range n.flat {
+			if math.Float32bits(v) != math.Float32bits(back.flat[i]) {
+				t.Fatal("a round trip changes the network")
+			}
+		}
+	})
+}
+
+func ExampleNet_Summary() {
+	net, err := New(Sigmoid())
+	if err != nil {
+		panic(err)
+	}
+	fmt.Print(net.Summary())
+	// Output:
+	// LeNet-5, variant sigmoid
+	// ---------------------------------------------------------------
+	// layer                                  output shape  parameters
+	// ---------------------------------------------------------------
+	// input    pixels in [0, 1]                   28x28x1           0
+	// conv1    conv 5x5, padding 2, sigmoid       28x28x6         156
+	// pool1    average pool 2x2                   14x14x6           0
+	// conv2    conv 5x5, sigmoid                 10x10x16       2,416
+	// pool2    average pool 2x2                    5x5x16           0
+	// flatten  flatten                                400           0
+	// fc1      dense, sigmoid                         120      48,120
+	// fc2      dense, sigmoid                          84      10,164
+	// fc3      dense                                   10         850
+	// ---------------------------------------------------------------
+	// total: 61,706 parameters, all trainable (246.8 KB)
+}

@@ -1,0 +1,246 @@
+// Package train is how a network learns: the loop over epochs and batches,
+// the optimizers, the history and its progress. Pictures of it are in the
+// package train/plot, so that importing train stays light.
+package train
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"time"
+
+	"example.com/lenet5/data"
+	"example.com/lenet5/lenet"
+)
+
+// ErrConfig is wrapped by the errors about settings, networks and data sets
+// that do not go together.
+var ErrConfig = errors.New("train: bad config")
+
+// ErrDiverged is wrapped by a [*DivergedError].
+var ErrDiverged = errors.New("train: the loss is not finite")
+
+// A DivergedError says at which step the loss became NaN or infinite. The
+// parameters are those before that step.
+type DivergedError struct {
+	Epoch, Step int // both from 1; the step counts within the epoch
+	Loss        float64
+}
+
+// Error names the step, and says what helps.
+func (e *DivergedError) Error() string {
+	return fmt.Sprintf("train: epoch %d, step %d: the loss is %v; a lower learning rate usually helps", e.Epoch, e.Step, e.Loss)
+}
+
+// Unwrap returns [ErrDiverged].
+func (e *DivergedError) Unwrap() error { return ErrDiverged }
+
+// A Config says how to train. The zero value trains as the network's own
+// Defaults say.
+type Config struct {
+	Epochs    int // 0 means the network's default
+	BatchSize int // 0 means the network's default
+	// Optimizer is by default SGD with the network's learning rate.
+	Optimizer Optimizer
+	// Validation, if not nil, is evaluated after each epoch.
+	Validation *data.Dataset
+	// Seed and the epoch's number decide the order of the examples.
+	Seed uint64
+	// History, if not nil, is that of the run so far: training goes on after
+	// its last epoch, with the data order of the epochs to come, and new
+	// epochs are appended to it. Epochs counts those still to be trained.
+	History *History
+	// Progress, if not nil, is told how training goes: by a bar if it is a
+	// terminal, else by one line per epoch.
+	Progress io.Writer
+	Hooks    Hooks
+}
+
+// Hooks are called by [Fit] as it goes, on its goroutine. An error ends the
+// training, and Fit returns it wrapped. They may read the network, and must
+// not change it.
+type Hooks struct {
+	EpochBegin func(epoch int) error
+	Step       func(Step) error
+	// EpochEnd gets the history with the epoch that has just ended.
+	EpochEnd func(*History) error
+}
+
+// A Step is what a hook is told about a step of training.
+type Step struct {
+	Epoch, Step, Steps int // from 1; Steps is the number in an epoch
+	Total              int // steps since the start of the run, from 1
+	lenet.Stats
+}
+
+// Fit trains net on set. It returns the history, with the epochs that were
+// completed, also when it returns an error: from a hook, from a context that
+// ended (the step in progress is finished first), a [*DivergedError], or one
+// that wraps [ErrConfig] before anything is trained.
+//
+// Fit on a network that is already trained goes on from its parameters.
+func Fit(ctx context.Context, net *lenet.Net, set *data.Dataset, cfg Config) (*History, error) {
+	r, err := newRun(net, set, cfg)
+	if err != nil {
+		return cfg.History, err
+	}
+	defer r.close()
+	for range r.cfg.Epochs {
+		if err := r.epoch(ctx); err != nil {
+			return r.history, err
+		}
+	}
+	return r.history, nil
+}
+
+// run is a call of Fit.
+type run struct {
+	cfg       Config
+	set       *data.Dataset
+	update    lenet.Update
+	trainer   *lenet.Trainer
+	evaluator *evaluator
+	history   *History
+	progress  *progress
+	order     []int32
+	last      int // the number of the last epoch to train
+}
+
+func newRun(net *lenet.Net, set *data.Dataset, cfg Config) (r *run, err error) {
+	if net == nil {
+		return nil, fmt.Errorf("%w: no network", ErrConfig)
+	}
+	if err := fits(net, set, "training"); err != nil {
+		return nil, err
+	}
+	d := net.Config().Defaults
+	cfg.Epochs, err = orDefault("epochs", cfg.Epochs, d.Epochs)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.BatchSize, err = orDefault("a batch size", cfg.BatchSize, d.BatchSize); err != nil {
+		return nil, err
+	}
+	cfg.BatchSize = min(cfg.BatchSize, set.Len())
+	if cfg.Optimizer == nil {
+		cfg.Optimizer = SGD{}
+	}
+	r = &run{cfg: cfg, set: set, history: cfg.History, progress: newProgress(cfg.Progress)}
+	if r.history == nil {
+		r.history = &History{}
+	}
+	r.last = r.history.Last().Epoch + cfg.Epochs
+	if r.update, err = cfg.Optimizer.update(d); err != nil {
+		return nil, err
+	}
+	if cfg.Validation != nil {
+		if err := fits(net, cfg.Validation, "validation"); err != nil {
+			return nil, err
+		}
+		if r.evaluator, err = newEvaluator(net, cfg.Validation); err != nil {
+			return nil, err
+		}
+	}
+	if r.trainer, err = net.NewTrainer(cfg.BatchSize); err != nil {
+		r.close()
+		return nil, err
+	}
+	return r, nil
+}
+
+// orDefault returns value, or the network's if it is 0.
+func orDefault(what string, value, preset int) (int, error) {
+	if value == 0 {
+		value = preset
+	}
+	if value < 1 {
+		return 0, fmt.Errorf("%w: %s of %d; it must be at least 1", ErrConfig, what, value)
+	}
+	return value, nil
+}
+
+// fits reports whether the network can take the images.
+func fits(net *lenet.Net, set *data.Dataset, what string) error {
+	if set == nil || set.Len() == 0 {
+		return fmt.Errorf("%w: the %s set is empty", ErrConfig, what)
+	}
+	c := net.Config()
+	if in := c.Input; set.Channels != in.Channels || set.Height != in.Height || set.Width != in.Width {
+		return fmt.Errorf("%w: %s: images of %d x %dx%d for a network that takes %d x %dx%d", ErrConfig, set.Name,
+			set.Channels, set.Height, set.Width, in.Channels, in.Height, in.Width)
+	}
+	if len(set.Classes) > c.Classes {
+		return fmt.Errorf("%w: %s: %d classes for a network of %d", ErrConfig, set.Name, len(set.Classes), c.Classes)
+	}
+	return nil
+}
+
+func (r *run) close() {
+	if r.trainer != nil {
+		r.trainer.Close()
+	}
+	if r.evaluator != nil {
+		r.evaluator.close()
+	}
+	r.progress.abandon()
+}
+
+// epoch trains one epoch and appends it to the history.
+func (r *run) epoch(ctx context.Context) error {
+	number := r.history.Last().Epoch + 1
+	steps := (r.set.Len() + r.cfg.BatchSize - 1) / r.cfg.BatchSize
+	if r.cfg.Hooks.EpochBegin != nil {
+		if err := r.cfg.Hooks.EpochBegin(number); err != nil {
+			return fmt.Errorf("train: beginning epoch %d: %w", number, err)
+		}
+	}
+	r.progress.begin(number, r.last, r.set.Len())
+	start := time.Now()
+	r.order = data.Permutation(r.order, r.set.Len(), r.cfg.Seed, number)
+	e := Epoch{Epoch: number, TestLoss: math.NaN(), TestAccuracy: math.NaN(), TrainTime: time.Since(start)}
+	var loss float64
+	var correct int
+	for step := 1; step <= steps; step++ {
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("train: stopped before step %d of %d in epoch %d: %w", step, steps, number, context.Cause(ctx))
+		}
+		start = time.Now()
+		lo := (step - 1) * r.cfg.BatchSize
+		hi := min(lo+r.cfg.BatchSize, r.set.Len())
+		stats, err := r.trainer.Step(lenet.Batch{Images: r.set.Images, Labels: r.set.Labels, Index: r.order[lo:hi]}, r.update)
+		e.TrainTime += time.Since(start)
+		if err != nil {
+			return fmt.Errorf("train: epoch %d, step %d: %w", number, step, err)
+		}
+		if math.IsNaN(stats.Loss) || math.IsInf(stats.Loss, 0) {
+			return &DivergedError{number, step, stats.Loss}
+		}
+		e.Examples += stats.Count
+		loss += stats.Loss * float64(stats.Count)
+		correct += stats.Correct
+		e.TrainLoss, e.TrainAccuracy = loss/float64(e.Examples), float64(correct)/float64(e.Examples)
+		r.progress.step(e)
+		if r.cfg.Hooks.Step != nil {
+			if err := r.cfg.Hooks.Step(Step{number, step, steps, (number-1)*steps + step, stats}); err != nil {
+				return fmt.Errorf("train: epoch %d, step %d: %w", number, step, err)
+			}
+		}
+	}
+	if r.evaluator != nil {
+		m, err := r.evaluator.run()
+		if err != nil {
+			return fmt.Errorf("train: evaluating after epoch %d: %w", number, err)
+		}
+		e.TestLoss, e.TestAccuracy = m.Loss, m.Accuracy
+	}
+	r.history.Epochs = append(r.history.Epochs, e)
+	r.progress.end(e)
+	if r.cfg.Hooks.EpochEnd != nil {
+		if err := r.cfg.Hooks.EpochEnd(r.history); err != nil {
+			return fmt.Errorf("train: ending epoch %d: %w", number, err)
+		}
+	}
+	return nil
+}

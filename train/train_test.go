@@ -1,0 +1,276 @@
+package train
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"gorgonia.org/gorgonia"
+
+	"example.com/lenet5/data"
+	"example.com/lenet5/lenet"
+)
+
+// tiny is a network that trains in milliseconds.
+func tiny() lenet.Config {
+	return lenet.Config{
+		Name:  "tiny",
+		Input: lenet.Input{Channels: 1, Height: 28, Width: 28, Scale: 1.0 / 255},
+		Blocks: []lenet.Block{
+			{Channels: 2, Kernel: 5, Activation: lenet.ActReLU, Pool: lenet.PoolAverage},
+		},
+		Dense: []int{12}, DenseActivation: lenet.ActReLU, Classes: 10,
+		Defaults: lenet.Defaults{BatchSize: 16, LearningRate: 0.05, Epochs: 2},
+	}
+}
+
+func newTiny(t testing.TB) *lenet.Net {
+	t.Helper()
+	net, err := lenet.New(tiny(), lenet.Seed(2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return net
+}
+
+func parameters(net *lenet.Net) []float32 {
+	var all []float32
+	for _, p := range net.Params() {
+		all = append(all, p.Data...)
+	}
+	return all
+}
+
+var ignoreTime = cmp.Options{cmpopts.IgnoreFields(Epoch{}, "TrainTime"), cmpopts.EquateNaNs()}
+
+func TestFit(t *testing.T) {
+	set := data.SyntheticDigits(150, 60, 1)
+	net := newTiny(t)
+	var events []string
+	var out bytes.Buffer
+	h, err := Fit(context.Background(), net, set.Train, Config{
+		Epochs: 12, Validation: set.Test, Seed: 3, Progress: &out,
+		Hooks: Hooks{
+			EpochBegin: func(n int) error { events = append(events, fmt.Sprint("begin ", n)); return nil },
+			Step: func(s Step) error {
+				if s.Epoch == 2 {
+					events = append(events, fmt.Sprintf("step %d/%d, %d in all, %d images", s.Step, s.Steps, s.Total, s.Count))
+				}
+				return nil
+			},
+			EpochEnd: func(h *History) error { events = append(events, fmt.Sprint("end ", h.Last().Epoch)); return nil },
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(h.Epochs) != 12 {
+		t.Fatalf("%d epochs", len(h.Epochs))
+	}
+	first, last := h.Epochs[0], h.Last()
+	if !(last.TrainLoss < first.TrainLoss*0.6 && last.TestAccuracy > 0.4) || last.Examples != 150 || last.ExamplesPerSec() <= 0 {
+		t.Errorf("it did not learn: %+v, then %+v", first, last)
+	}
+	m, err := Evaluate(net, set.Test)
+	if err != nil || m.Count != 60 || m.Accuracy != last.TestAccuracy || m.Loss != last.TestLoss {
+		t.Errorf("Evaluate: %+v, %v; the last epoch has %+v", m, err, last)
+	}
+	for _, want := range []string{"begin 1", "end 12", "step 1/10, 11 in all, 16 images", "step 10/10, 20 in all, 6 images"} {
+		if !slices.Contains(events, want) {
+			t.Errorf("no event %q", want)
+		}
+	}
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	if len(lines) != 12 || !strings.HasPrefix(lines[2], "epoch  3/12: loss ") || strings.Contains(out.String(), "\r") {
+		t.Errorf("progress: %q", out.String())
+	}
+}
+
+// TestContinue: three epochs at once, and one and then two, are the same.
+func TestContinue(t *testing.T) {
+	set := data.SyntheticDigits(70, 20, 1)
+	whole, parts := newTiny(t), newTiny(t)
+	want, err := Fit(context.Background(), whole, set.Train, Config{Epochs: 3, Seed: 5, Validation: set.Test})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := Fit(context.Background(), parts, set.Train, Config{Epochs: 1, Seed: 5, Validation: set.Test})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err = Fit(context.Background(), parts, set.Train, Config{Epochs: 2, Seed: 5, Validation: set.Test, History: h})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(parameters(whole), parameters(parts)) {
+		t.Error("the parameters differ")
+	}
+	if diff := cmp.Diff(want, h, ignoreTime); diff != "" {
+		t.Error(diff)
+	}
+	other := newTiny(t)
+	if _, err := Fit(context.Background(), other, set.Train, Config{Epochs: 3, Seed: 6}); err != nil {
+		t.Fatal(err)
+	}
+	if slices.Equal(parameters(whole), parameters(other)) {
+		t.Error("the seed does not matter")
+	}
+}
+
+func TestSolverOfGorgonia(t *testing.T) {
+	set := data.SyntheticDigits(100, 0, 1)
+	net := newTiny(t)
+	h, err := Fit(context.Background(), net, set.Train, Config{Epochs: 8, Optimizer: UseSolver(gorgonia.NewAdamSolver(gorgonia.WithLearnRate(0.01)))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !(h.Last().TrainLoss < 0.7*h.Epochs[0].TrainLoss) {
+		t.Errorf("Adam did not learn: %v, then %v", h.Epochs[0].TrainLoss, h.Last().TrainLoss)
+	}
+}
+
+func TestCancel(t *testing.T) {
+	set := data.SyntheticDigits(100, 0, 1)
+	ctx, cancel := context.WithCancel(context.Background())
+	steps := 0
+	h, err := Fit(ctx, newTiny(t), set.Train, Config{Epochs: 5, Hooks: Hooks{Step: func(s Step) error {
+		if steps++; s.Epoch == 2 && s.Step == 3 {
+			cancel()
+		}
+		return nil
+	}}})
+	if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "step 4 of 7 in epoch 2") {
+		t.Errorf("%v", err)
+	}
+	if len(h.Epochs) != 1 || steps != 7+3 {
+		t.Errorf("%d epochs, %d steps", len(h.Epochs), steps)
+	}
+}
+
+func TestHookErrors(t *testing.T) {
+	set := data.SyntheticDigits(40, 0, 1)
+	stop := errors.New("stop")
+	for name, hooks := range map[string]Hooks{
+		"begin": {EpochBegin: func(int) error { return stop }},
+		"step":  {Step: func(Step) error { return stop }},
+		"end":   {EpochEnd: func(*History) error { return stop }},
+	} {
+		if _, err := Fit(context.Background(), newTiny(t), set.Train, Config{Hooks: hooks}); !errors.Is(err, stop) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestDiverged(t *testing.T) {
+	set := data.SyntheticDigits(200, 0, 1)
+	net := newTiny(t)
+	_, err := Fit(context.Background(), net, set.Train, Config{Epochs: 20, Optimizer: SGD{LearningRate: 1e12}})
+	var d *DivergedError
+	if !errors.As(err, &d) || !errors.Is(err, ErrDiverged) || d.Epoch < 1 || d.Step < 1 || !strings.Contains(err.Error(), "learning rate") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestConfigErrors(t *testing.T) {
+	set := data.SyntheticDigits(40, 10, 1)
+	small := *set.Train
+	small.Height, small.Width = 14, 56
+	classes := *set.Train
+	classes.Classes = make([]string, 11)
+	for name, c := range map[string]struct {
+		set *data.Dataset
+		cfg Config
+	}{
+		"no set":           {nil, Config{}},
+		"empty set":        {set.Train.Slice(0, 0), Config{}},
+		"image size":       {&small, Config{}},
+		"classes":          {&classes, Config{}},
+		"batch":            {set.Train, Config{BatchSize: -1}},
+		"epochs":           {set.Train, Config{Epochs: -1}},
+		"rate":             {set.Train, Config{Optimizer: SGD{LearningRate: -1}}},
+		"rate NaN":         {set.Train, Config{Optimizer: SGD{LearningRate: math.NaN()}}},
+		"nil solver":       {set.Train, Config{Optimizer: UseSolver(nil)}},
+		"validation size":  {set.Train, Config{Validation: &small}},
+		"empty validation": {set.Train, Config{Validation: set.Train.Slice(1, 1)}},
+	} {
+		if _, err := Fit(context.Background(), newTiny(t), c.set, c.cfg); !errors.Is(err, ErrConfig) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := Fit(context.Background(), nil, set.Train, Config{}); !errors.Is(err, ErrConfig) {
+		t.Errorf("no network: %v", err)
+	}
+	if _, err := Evaluate(newTiny(t), &small); !errors.Is(err, ErrConfig) {
+		t.Errorf("Evaluate: %v", err)
+	}
+}
+
+func TestHistoryCSV(t *testing.T) {
+	h := &History{Epochs: []Epoch{
+		{1, 2.3, 0.1, math.NaN(), math.NaN(), 60000, 1234567890},
+		{2, math.Pi, 1.0 / 3, 0.7, 0.9, 60000, time.Second},
+	}}
+	var b bytes.Buffer
+	if err := h.WriteCSV(&b); err != nil {
+		t.Fatal(err)
+	}
+	text := b.String()
+	got, err := ReadCSV(&b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(h, got, cmpopts.EquateNaNs()); diff != "" {
+		t.Error(diff)
+	}
+	for name, s := range map[string]string{
+		"empty":   "",
+		"columns": strings.Replace(text, "train_loss", "loss", 1),
+		"number":  strings.Replace(text, "2.3", "two", 1),
+		"short":   text[:len(text)-10] + "\n3,4\n",
+		"no loss": strings.Replace(text, "2.3", "", 1),
+	} {
+		if _, err := ReadCSV(strings.NewReader(s)); !errors.Is(err, ErrHistory) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if (&History{}).Last().Epoch != 0 || (&History{}).ExamplesPerSec() != 0 {
+		t.Error("the empty history is not zero")
+	}
+}
+
+func TestChart(t *testing.T) {
+	h := &History{}
+	if c := h.Chart(10, 1); !strings.Contains(c, "no epochs") {
+		t.Errorf("%q", c)
+	}
+	for i := range 4 {
+		h.Epochs = append(h.Epochs, Epoch{Epoch: i + 1, TrainLoss: 2 - 0.5*float64(i), TrainAccuracy: 0.2 * float64(i), TestAccuracy: math.NaN()})
+		c := h.Chart(30, 8)
+		body, _, _ := strings.Cut(c, "+")
+		if !strings.Contains(body, "*") || !strings.Contains(body, "o") || strings.Contains(body, "x") {
+			t.Errorf("%d epochs: %s", i+1, c)
+		}
+	}
+}
+
+func ExampleFit() {
+	set := data.SyntheticDigits(200, 50, 1)
+	net, err := lenet.New(tiny())
+	if err != nil {
+		panic(err)
+	}
+	h, err := Fit(context.Background(), net, set.Train, Config{Epochs: 2, BatchSize: 20, Optimizer: SGD{LearningRate: 0.05}, Validation: set.Test})
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(len(h.Epochs), h.Last().Examples)
+	// Output: 2 200
+}
