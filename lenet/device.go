@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"example.com/lenet5/internal/engine"
+	"example.com/lenet5/internal/engine/cpu"
 )
 
 // ErrDevice is wrapped by the errors about a device that cannot be had.
@@ -23,7 +24,7 @@ func (d Device) String() string { return fmt.Sprintf("%s (%s)", d.Name, d.Detail
 // Device returns where the network runs.
 func (n *Net) Device() Device {
 	d := n.device
-	d.Detail = engine.DescribeTape()
+	d.Detail = cpu.Describe(n.threads)
 	return d
 }
 
@@ -40,5 +41,5 @@ func chooseDevice(name string) (Device, error) {
 
 // newEngine compiles a program for the network's device.
 func (n *Net) newEngine(p *engine.Program) (engine.Engine, error) {
-	return engine.NewTape(p)
+	return cpu.New(p, n.threads)
 }

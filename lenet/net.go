@@ -32,6 +32,8 @@ type Net struct {
 	cfg    Config
 	layers []layer
 	device Device
+	// threads bounds the threads of an engine; 0 means GOMAXPROCS.
+	threads int
 	// flat holds all parameters, one after the other; params and values are
 	// views of it.
 	flat   []float32
@@ -56,8 +58,9 @@ type Param struct {
 type Option func(*options)
 
 type options struct {
-	seed   uint64
-	device string
+	seed    uint64
+	device  string
+	threads int
 }
 
 // Seed sets the seed of the initial weights; the same seed gives the same
@@ -66,6 +69,10 @@ func Seed(seed uint64) Option { return func(o *options) { o.seed = seed } }
 
 // OnDevice chooses where the network runs: "auto" (the default) or "cpu".
 func OnDevice(name string) Option { return func(o *options) { o.device = name } }
+
+// Threads bounds the threads that the network runs on; 0, the default, means
+// GOMAXPROCS. The results do not depend on it.
+func Threads(n int) Option { return func(o *options) { o.threads = max(n, 0) } }
 
 // New makes a network and draws its weights. The error wraps [ErrConfig] if
 // cfg cannot work, [ErrDevice] if the device cannot be had.
@@ -94,7 +101,7 @@ func build(cfg Config, o options) (*Net, error) {
 	}
 	cfg.Blocks = append([]Block(nil), cfg.Blocks...)
 	cfg.Dense = append([]int(nil), cfg.Dense...)
-	n := &Net{cfg: cfg, layers: layers, device: device, predictors: map[int]engine.Engine{}}
+	n := &Net{cfg: cfg, layers: layers, device: device, threads: o.threads, predictors: map[int]engine.Engine{}}
 	total := 0
 	for _, l := range layers {
 		total += l.params()
@@ -146,7 +153,7 @@ func (n *Net) param(name string) Param {
 
 // Clone returns an independent network with the same parameters.
 func (n *Net) Clone() (*Net, error) {
-	c, err := build(n.cfg, options{device: n.device.Name})
+	c, err := build(n.cfg, options{device: n.device.Name, threads: n.threads})
 	if err != nil {
 		return nil, err
 	}

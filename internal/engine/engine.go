@@ -47,19 +47,35 @@ func (b Batch) Len(imageSize int) int {
 	return len(b.Images) / imageSize
 }
 
-// Check reports what is wrong with b for p: an image that is cut off, more
-// examples than the graph takes, an index or a label out of range.
-func (b Batch) Check(p *Program) error {
-	size := p.ImageSize()
+// Limits are what a batch must keep to.
+type Limits struct {
+	BatchSize, ImageSize int
+	Classes              int // 0 if no labels are needed
+}
+
+// Limits returns those of a program. An engine asks once: shapes of nodes are
+// copied with every call.
+func (p *Program) Limits() Limits {
+	l := Limits{BatchSize: p.BatchSize(), ImageSize: p.ImageSize()}
+	if p.Labels != nil {
+		l.Classes = p.Logits.Shape()[1]
+	}
+	return l
+}
+
+// Check reports what is wrong with b: an image that is cut off, more examples
+// than the graph takes, an index or a label out of range.
+func (b Batch) Check(p Limits) error {
+	size := p.ImageSize
 	rows := len(b.Images) / size
 	switch n := b.Len(size); {
 	case len(b.Images)%size != 0:
 		return fmt.Errorf("engine: %d bytes of images are no whole number of images of %d bytes", len(b.Images), size)
 	case n == 0:
 		return fmt.Errorf("engine: an empty batch")
-	case n > p.BatchSize():
-		return fmt.Errorf("engine: a batch of %d for a graph of at most %d", n, p.BatchSize())
-	case p.Labels != nil && len(b.Labels) != rows:
+	case n > p.BatchSize:
+		return fmt.Errorf("engine: a batch of %d for a graph of at most %d", n, p.BatchSize)
+	case p.Classes > 0 && len(b.Labels) != rows:
 		return fmt.Errorf("engine: %d images, %d labels", rows, len(b.Labels))
 	}
 	for _, i := range b.Index {
@@ -67,20 +83,19 @@ func (b Batch) Check(p *Program) error {
 			return fmt.Errorf("engine: index %d, of %d images", i, rows)
 		}
 	}
-	if p.Labels == nil {
+	if p.Classes == 0 {
 		return nil
 	}
-	classes := p.Logits.Shape()[1]
 	for k := range b.Len(size) {
-		if i := b.row(k); int(b.Labels[i]) >= classes {
-			return fmt.Errorf("engine: image %d has label %d, of %d classes", i, b.Labels[i], classes)
+		if i := b.Row(k); int(b.Labels[i]) >= p.Classes {
+			return fmt.Errorf("engine: image %d has label %d, of %d classes", i, b.Labels[i], p.Classes)
 		}
 	}
 	return nil
 }
 
-// row is the place in the data set of the k-th example of the batch.
-func (b Batch) row(k int) int {
+// Row is the place in the data set of the k-th example of the batch.
+func (b Batch) Row(k int) int {
 	if b.Index != nil {
 		return int(b.Index[k])
 	}

@@ -44,13 +44,13 @@ func NewTape(p *Program) (*Tape, error) {
 
 // Load gathers, scales and pads the batch.
 func (t *Tape) Load(b Batch) error {
-	if err := b.Check(t.p); err != nil {
+	if err := b.Check(t.p.Limits()); err != nil {
 		return err
 	}
 	size := t.p.ImageSize()
 	t.loaded = b.Len(size)
 	for k := range t.loaded {
-		row := b.row(k)
+		row := b.Row(k)
 		dst := t.images[k*size:][:size]
 		for i, v := range b.Images[row*size:][:size] {
 			dst[i] = t.p.Scale*float32(v) + t.p.Offset
