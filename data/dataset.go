@@ -3,49 +3,59 @@ package data
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
+	"math"
 )
 
-// ErrDataset is wrapped by the errors about images and labels that do not
-// belong together.
+// ErrDataset is wrapped by the errors about images, labels and classes that do
+// not belong together.
 var ErrDataset = errors.New("data: bad data set")
 
-// A Dataset is a sequence of labelled images of one size. It is read only
-// once it is made: any number of goroutines may use it.
+// A Dataset is a sequence of labelled images of one size. Nothing here changes
+// one once it is made, so any number of goroutines may read it. The zero value
+// is an empty set.
 type Dataset struct {
-	Name string // "Fashion-MNIST train"
-	// Images holds (N, Channels, Height, Width), row-major; 0 is background.
+	// Name is for people: "Fashion-MNIST train".
+	Name string
+	// Images holds N images, (N, Channels, Height, Width), row-major, 0 to
+	// 255; 0 is background.
 	Images []byte
 	// Labels holds N classes, each an index into Classes.
-	Labels                  []byte
+	Labels []byte
+	// Channels, Height and Width are the size of every image, in pixels.
 	Channels, Height, Width int
-	Classes                 []string
-	Synthetic               bool // drawn by a program
+	// Classes holds the name of each class.
+	Classes []string
+	// Synthetic says that the images were drawn by a program.
+	Synthetic bool
 }
 
-// NewDataset makes a data set of slices, which it keeps. The error wraps
-// [ErrDataset].
+// NewDataset makes a data set of slices, which it keeps: images is
+// (N, channels, height, width), row-major, labels holds N indices into
+// classes, of which there are 2 to 256. The error wraps [ErrDataset].
 func NewDataset(name string, images, labels []byte, channels, height, width int, classes []string) (*Dataset, error) {
 	bad := func(format string, args ...any) (*Dataset, error) {
 		return nil, fmt.Errorf("%w: %s: %s", ErrDataset, name, fmt.Sprintf(format, args...))
 	}
-	const side = 1 << 16
-	if channels < 1 || height < 1 || width < 1 || channels > 1<<8 || height > side || width > side {
-		return bad("images of %d channels, %dx%d pixels", channels, height, width)
+	const side = 1 << 14 // three such sizes do not overflow 64 bits
+	if channels < 1 || height < 1 || width < 1 || channels > side || height > side || width > side {
+		return bad("want images of at least 1 channel and 1x1 pixels, at most %d each way, found %d channels, %dx%d pixels", side, channels, height, width)
 	}
 	if len(classes) < 2 || len(classes) > 256 {
-		return bad("%d classes; there must be 2 to 256", len(classes))
+		return bad("want 2 to 256 classes, found %d", len(classes))
 	}
-	size := channels * height * width
-	if len(images)%size != 0 {
-		return bad("%d bytes of images are no whole number of images of %d bytes", len(images), size)
+	size := int64(channels) * int64(height) * int64(width)
+	if size > math.MaxInt32 {
+		return bad("images of %d channels, %dx%d pixels are too large", channels, height, width)
 	}
-	if n := len(images) / size; n != len(labels) {
-		return bad("%d images, %d labels", n, len(labels))
+	if int64(len(images))%size != 0 {
+		return bad("want a whole number of images of %d bytes (%dx%dx%d), found %d bytes", size, channels, height, width, len(images))
+	}
+	if n := int64(len(images)) / size; n != int64(len(labels)) {
+		return bad("want a label for each image, found %s and %s", plural(n, "image"), plural(int64(len(labels)), "label"))
 	}
 	for i, l := range labels {
 		if int(l) >= len(classes) {
-			return bad("label %d of image %d is not one of the %d classes", l, i, len(classes))
+			return bad("label %d: want a class from 0 to %d, found %d", i, len(classes)-1, l)
 		}
 	}
 	return &Dataset{Name: name, Images: images, Labels: labels, Channels: channels, Height: height, Width: width, Classes: classes}, nil
@@ -58,6 +68,7 @@ func (d *Dataset) Len() int { return len(d.Labels) }
 func (d *Dataset) ImageSize() int { return d.Channels * d.Height * d.Width }
 
 // Image returns the i-th image, (Channels, Height, Width); it aliases Images.
+// It panics if there is no such image, as indexing does.
 func (d *Dataset) Image(i int) []byte {
 	size := d.ImageSize()
 	return d.Images[i*size : (i+1)*size : (i+1)*size]
@@ -72,49 +83,54 @@ func (d *Dataset) Slice(lo, hi int) *Dataset {
 	return &s
 }
 
-// Split sets n images aside, chosen by seed, for validation: it returns the
-// rest and the n, as copies in the order of d.
-func (d *Dataset) Split(n int, seed uint64) (rest, held *Dataset, err error) {
-	if n < 0 || n > d.Len() {
-		return nil, nil, fmt.Errorf("%w: %s: cannot set %d images aside, of %d", ErrDataset, d.Name, n, d.Len())
-	}
-	aside := make([]bool, d.Len())
-	for _, i := range Permutation(nil, d.Len(), seed, 0)[:n] {
-		aside[i] = true
-	}
-	pick := func(want bool, count int, name string) *Dataset {
-		s := *d
-		s.Name = d.Name + ", " + name
-		s.Images = make([]byte, 0, count*d.ImageSize())
-		s.Labels = make([]byte, 0, count)
-		for i, a := range aside {
-			if a == want {
-				s.Images = append(s.Images, d.Image(i)...)
-				s.Labels = append(s.Labels, d.Labels[i])
-			}
+// Subset returns a copy of the images at the given indices, in their order;
+// an index may occur more than once. The error wraps [ErrDataset].
+func (d *Dataset) Subset(indices []int) (*Dataset, error) {
+	s := *d
+	s.Images = make([]byte, 0, len(indices)*d.ImageSize())
+	s.Labels = make([]byte, 0, len(indices))
+	for _, i := range indices {
+		if i < 0 || i >= d.Len() {
+			return nil, fmt.Errorf("%w: %s: want indices from 0 to %d, found %d", ErrDataset, d.Name, d.Len()-1, i)
 		}
-		return &s
+		s.Images = append(s.Images, d.Image(i)...)
+		s.Labels = append(s.Labels, d.Labels[i])
 	}
-	return pick(false, d.Len()-n, "rest"), pick(true, n, "held out"), nil
+	return &s, nil
 }
 
-// Permutation returns the order in which an epoch visits n examples: a shuffle
-// of 0 to n-1 that depends on seed and epoch alone, on every platform and
-// version of Go. It is written over dst if that is large enough.
-func Permutation(dst []int32, n int, seed uint64, epoch int) []int32 {
-	if cap(dst) < n {
-		dst = make([]int32, n)
+// Split sets n images aside, chosen by seed, for validation: it returns the
+// rest and those n, as copies, each in the order of d. The error wraps
+// [ErrDataset].
+func (d *Dataset) Split(n int, seed uint64) (rest, held *Dataset, err error) {
+	if n < 0 || n > d.Len() {
+		return nil, nil, fmt.Errorf("%w: %s: cannot set %s aside, there are %d", ErrDataset, d.Name, plural(int64(n), "image"), d.Len())
 	}
-	dst = dst[:n]
-	for i := range dst {
-		dst[i] = int32(i)
+	aside := make([]bool, d.Len())
+	// No epoch has this number, so a run that uses the same seed for its
+	// order is not tied to the choice made here.
+	for _, i := range Permutation(nil, d.Len(), seed, -1)[:n] {
+		aside[i] = true
 	}
-	// Fisher-Yates, written out: rand.Shuffle does not promise its order.
-	rng := rand.NewPCG(seed, uint64(epoch))
-	for i := n - 1; i > 0; i-- {
-		// The bias of this reduction is below 2^-32 for any n here.
-		j := int((rng.Uint64() >> 32) * uint64(i+1) >> 32)
-		dst[i], dst[j] = dst[j], dst[i]
+	indices := map[bool][]int{}
+	for i, a := range aside {
+		indices[a] = append(indices[a], i)
 	}
-	return dst
+	if rest, err = d.Subset(indices[false]); err != nil {
+		return nil, nil, err
+	}
+	if held, err = d.Subset(indices[true]); err != nil {
+		return nil, nil, err
+	}
+	rest.Name, held.Name = d.Name+", rest", d.Name+", held out"
+	return rest, held, nil
+}
+
+// Counts returns the number of images of each class.
+func (d *Dataset) Counts() []int {
+	counts := make([]int, len(d.Classes))
+	for _, l := range d.Labels {
+		counts[l]++
+	}
+	return counts
 }

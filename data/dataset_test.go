@@ -4,10 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"image"
-	"image/color"
-	"image/gif"
-	"image/jpeg"
 	"image/png"
 	"os"
 	"path/filepath"
@@ -22,57 +18,112 @@ func TestNewDatasetErrors(t *testing.T) {
 		images, labels []byte
 		channels, h, w int
 		classes        []string
+		text           string
 	}{
-		"cut image":   {make([]byte, 7), []byte{0, 1}, 1, 2, 2, two},
-		"counts":      {make([]byte, 8), []byte{0}, 1, 2, 2, two},
-		"label":       {make([]byte, 8), []byte{0, 2}, 1, 2, 2, two},
-		"one class":   {make([]byte, 8), []byte{0, 0}, 1, 2, 2, two[:1]},
-		"257 classes": {make([]byte, 8), []byte{0, 0}, 1, 2, 2, make([]string, 257)},
-		"no width":    {nil, nil, 1, 2, 0, two},
-		"no channels": {nil, nil, 0, 2, 2, two},
-		"overflow":    {nil, nil, 1 << 40, 1 << 40, 1, two},
+		"cut image":   {make([]byte, 7), []byte{0, 1}, 1, 2, 2, two, "images of 4 bytes (1x2x2), found 7"},
+		"counts":      {make([]byte, 8), []byte{0}, 1, 2, 2, two, "2 images and 1 label"},
+		"label":       {make([]byte, 8), []byte{0, 2}, 1, 2, 2, two, "label 1: want a class from 0 to 1, found 2"},
+		"one class":   {make([]byte, 8), []byte{0, 0}, 1, 2, 2, two[:1], "found 1"},
+		"257 classes": {make([]byte, 8), []byte{0, 0}, 1, 2, 2, make([]string, 257), "found 257"},
+		"no width":    {nil, nil, 1, 2, 0, two, "2x0"},
+		"no channels": {nil, nil, 0, 2, 2, two, "found 0 channels"},
+		"overflow":    {nil, nil, 1 << 14, 1 << 14, 1 << 14, two, "too large"},
 	} {
-		if _, err := NewDataset(name, c.images, c.labels, c.channels, c.h, c.w, c.classes); !errors.Is(err, ErrDataset) {
-			t.Errorf("%s: %v", name, err)
+		_, err := NewDataset(name, c.images, c.labels, c.channels, c.h, c.w, c.classes)
+		if !errors.Is(err, ErrDataset) || !strings.Contains(err.Error(), name+": ") || !strings.Contains(err.Error(), c.text) {
+			t.Errorf("%s: %v; want ErrDataset with %q", name, err, c.text)
 		}
 	}
 }
 
-func TestSplitAndSlice(t *testing.T) {
-	d := SyntheticDigits(50, 0, 3).Train
-	rest, held, err := d.Split(12, 1)
+// small is a set whose image i is filled with i.
+func small(t *testing.T, n int) *Dataset {
+	t.Helper()
+	images, labels := make([]byte, 4*n), make([]byte, n)
+	for i := range images {
+		images[i] = byte(i / 4)
+	}
+	for i := range labels {
+		labels[i] = byte(i % 3)
+	}
+	d, err := NewDataset("small", images, labels, 1, 2, 2, []string{"a", "b", "c"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if rest.Len() != 38 || held.Len() != 12 {
-		t.Fatalf("%d and %d images", rest.Len(), held.Len())
-	}
-	count := map[string]int{}
+	return d
+}
+
+// firsts are the first bytes of the images.
+func firsts(d *Dataset) []int {
+	var f []int
 	for i := range d.Len() {
-		count[string(d.Image(i))]++
+		f = append(f, int(d.Image(i)[0]))
 	}
-	for _, part := range []*Dataset{rest, held} {
-		for i := range part.Len() {
-			count[string(part.Image(i))]--
+	return f
+}
+
+func TestSplit(t *testing.T) {
+	d := small(t, 50)
+	for _, n := range []int{0, 12, 50} {
+		rest, held, err := d.Split(n, 1)
+		if err != nil || rest.Len() != 50-n || held.Len() != n {
+			t.Fatalf("Split(%d): %v, %d and %d images", n, err, rest.Len(), held.Len())
+		}
+		all := append(firsts(rest), firsts(held)...)
+		if !slices.IsSorted(firsts(rest)) || !slices.IsSorted(firsts(held)) {
+			t.Error("a part is not in the order of the whole")
+		}
+		for _, part := range []*Dataset{rest, held} {
+			for i, f := range firsts(part) {
+				if int(part.Labels[i]) != f%3 {
+					t.Errorf("image %d got the label %d", f, part.Labels[i])
+				}
+			}
+		}
+		if slices.Sort(all); !slices.Equal(all, firsts(d)) {
+			t.Errorf("the parts are %v together", all)
 		}
 	}
-	for _, n := range count {
-		if n != 0 {
-			t.Fatal("the parts are not the whole")
-		}
-	}
-	again, _, _ := d.Split(12, 1)
-	other, _, _ := d.Split(12, 2)
-	if !bytes.Equal(rest.Images, again.Images) || bytes.Equal(rest.Images, other.Images) {
+	_, a, _ := d.Split(12, 1)
+	_, b, _ := d.Split(12, 1)
+	_, c, _ := d.Split(12, 2)
+	if !slices.Equal(firsts(a), firsts(b)) || slices.Equal(firsts(a), firsts(c)) {
 		t.Error("the seed does not decide the split")
 	}
-	if s := d.Slice(10, 13); s.Len() != 3 || !bytes.Equal(s.Image(2), d.Image(12)) || s.Labels[0] != d.Labels[10] {
-		t.Error("a slice is not where it should be")
+	a.Images[0]++
+	if !slices.Equal(firsts(d), firsts(small(t, 50))) {
+		t.Error("a part shares the storage of the whole")
 	}
 	for _, n := range []int{-1, 51} {
-		if _, _, err := d.Split(n, 1); err == nil {
-			t.Errorf("Split(%d): no error", n)
+		if _, _, err := d.Split(n, 1); !errors.Is(err, ErrDataset) {
+			t.Errorf("Split(%d): %v", n, err)
 		}
+	}
+}
+
+func TestSliceAndSubset(t *testing.T) {
+	d := small(t, 10)
+	s := d.Slice(3, 6)
+	if !slices.Equal(firsts(s), []int{3, 4, 5}) || s.Labels[1] != d.Labels[4] || &s.Images[0] != &d.Images[12] {
+		t.Errorf("Slice: %v", firsts(s))
+	}
+	if cap(s.Images) != 12 || cap(s.Labels) != 3 || cap(d.Image(0)) != 4 {
+		t.Error("appending to a part would write into the whole")
+	}
+	sub, err := d.Subset([]int{7, 0, 7})
+	if err != nil || !slices.Equal(firsts(sub), []int{7, 0, 7}) || !bytes.Equal(sub.Labels, []byte{1, 0, 1}) {
+		t.Errorf("Subset: %v, %v", sub, err)
+	}
+	for _, i := range []int{-1, 10} {
+		if _, err := d.Subset([]int{i}); !errors.Is(err, ErrDataset) {
+			t.Errorf("Subset(%d): %v", i, err)
+		}
+	}
+	if got := d.Counts(); !slices.Equal(got, []int{4, 3, 3}) {
+		t.Errorf("Counts: %v", got)
+	}
+	if got := d.ByClass(2); !slices.Equal(got, []int{0, 3, 1, 4, 2, 5}) {
+		t.Errorf("ByClass: %v", got)
 	}
 }
 
@@ -99,111 +150,89 @@ func TestPermutation(t *testing.T) {
 		t.Errorf("%d different orders of 9", len(seen))
 	}
 	buf := make([]int32, 8)
-	if p := Permutation(buf, 5, 1, 1); &p[0] != &buf[0] {
-		t.Error("the buffer is not used")
+	if n := testing.AllocsPerRun(5, func() { buf = Permutation(buf, 5, 1, 1) }); n > 0 {
+		t.Errorf("%v allocations, though there was a buffer", n)
+	}
+	if p := Permutation(nil, 0, 1, 1); len(p) != 0 {
+		t.Errorf("of nothing: %v", p)
 	}
 }
 
-func TestSynthetic(t *testing.T) {
-	for name, f := range map[string]func(int, int, uint64) *Set{"garments": SyntheticGarments, "digits": SyntheticDigits} {
-		t.Run(name, func(t *testing.T) {
-			a, b, c := f(300, 100, 1), f(300, 100, 1), f(300, 100, 2)
-			if !bytes.Equal(a.Train.Images, b.Train.Images) || bytes.Equal(a.Train.Images, c.Train.Images) {
-				t.Error("the seed does not decide the images")
-			}
-			if !a.Synthetic || !a.Train.Synthetic || !a.Test.Synthetic {
-				t.Error("not marked as synthetic")
-			}
-			seen := map[string]bool{}
-			var perClass [10]int
-			for i := range a.Train.Len() {
-				seen[string(a.Train.Image(i))] = true
-				perClass[a.Train.Labels[i]]++
-				if n := len(bytes.TrimRight(a.Train.Image(i), "\x00")); n == 0 {
-					t.Errorf("image %d is empty", i)
-				}
-			}
-			if len(seen) != 300 || seen[string(a.Test.Image(0))] {
-				t.Errorf("%d different images of 300", len(seen))
-			}
-			for k, n := range perClass {
-				if n < 10 {
-					t.Errorf("%d images of class %d, of 300", n, k)
-				}
-			}
-		})
+func TestBatches(t *testing.T) {
+	for _, c := range []struct {
+		n, size int
+		want    string
+	}{
+		{7, 3, "0[0 1 2] 1[3 4 5] 2[6] "},
+		{6, 3, "0[0 1 2] 1[3 4 5] "},
+		{2, 3, "0[0 1] "},
+		{2, 0, "0[0 1] "},
+		{0, 3, ""},
+		{0, 0, ""},
+	} {
+		order := make([]int32, c.n)
+		for i := range order {
+			order[i] = int32(i)
+		}
+		var got strings.Builder
+		for step, index := range Batches(order, c.size) {
+			fmt.Fprint(&got, step, index, " ")
+		}
+		if strings.ReplaceAll(got.String(), " [", "[") != c.want {
+			t.Errorf("%d in batches of %d: %s, want %s", c.n, c.size, got.String(), c.want)
+		}
+	}
+	for range Batches(make([]int32, 9), 2) {
+		break // must not go on
 	}
 }
 
-func TestFromFolders(t *testing.T) {
-	dir := t.TempDir()
-	picture := func(path string, side int, c color.Color) {
-		t.Helper()
-		im := image.NewRGBA(image.Rect(0, 0, side, side))
-		for i := range side * side {
-			im.Set(i%side, i/side, c)
-		}
-		os.MkdirAll(filepath.Dir(filepath.Join(dir, path)), 0o755)
-		f, err := os.Create(filepath.Join(dir, path))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close()
-		switch filepath.Ext(path) {
-		case ".png":
-			err = png.Encode(f, im)
-		case ".jpg":
-			err = jpeg.Encode(f, im, nil)
-		case ".gif":
-			err = gif.Encode(f, im, nil)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	picture("dark/a.png", 8, color.Gray{10})
-	picture("dark/b.jpg", 20, color.Gray{10})
-	picture("light/c.gif", 8, color.Gray{255})
-	os.WriteFile(filepath.Join(dir, "light", ".hidden"), []byte("x"), 0o644)
-	d, err := FromFolders(dir, 8, 8, false)
+func TestGrid(t *testing.T) {
+	d := small(t, 5)
+	picture, err := Grid(d, []int{4, 0, 3}, 2, 2)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if fmt.Sprint(d.Labels, d.Classes) != "[0 0 1] [dark light]" {
-		t.Errorf("labels %v, classes %v", d.Labels, d.Classes)
+	if b := picture.Bounds(); b.Dx() != 14 || b.Dy() != 14 { // 2 images of 2 and 3 gaps, twice
+		t.Errorf("the grid is %v", b)
 	}
-	for i, want := range []int{10, 10, 255} {
-		if got := int(d.Image(i)[27]); got < want-3 || got > want+3 {
-			t.Errorf("image %d: a pixel of %d, want about %d", i, got, want)
+	for _, c := range []struct{ x, y, want int }{{2, 2, 4}, {5, 5, 4}, {8, 2, 0}, {2, 8, 3}, {0, 0, 64}, {8, 8, 64}} {
+		if r, _, _, _ := picture.At(c.x, c.y).RGBA(); int(r>>8) != c.want {
+			t.Errorf("the pixel at %d, %d is %d, want %d", c.x, c.y, r>>8, c.want)
 		}
 	}
-	inverted, err := FromFolders(dir, 8, 8, true)
-	if err != nil || inverted.Image(2)[0] != 0 {
-		t.Errorf("inverted: %v", err)
+	colour, err := NewDataset("colour", []byte{10, 20, 30}, []byte{0}, 3, 1, 1, []string{"a", "b"})
+	if err != nil {
+		t.Fatal(err)
 	}
-	os.WriteFile(filepath.Join(dir, "light", "notes.txt"), []byte("hello"), 0o644)
-	if _, err := FromFolders(dir, 8, 8, false); !errors.Is(err, ErrDataset) || !strings.Contains(err.Error(), "notes.txt") {
-		t.Errorf("a file that is no picture: %v", err)
+	if picture, err = Grid(colour, []int{0}, 9, 1); err != nil {
+		t.Fatal(err)
 	}
-	for name, f := range map[string]func() error{
-		"missing":    func() error { _, err := FromFolders(filepath.Join(dir, "no"), 8, 8, false); return err },
-		"no classes": func() error { _, err := FromFolders(filepath.Join(dir, "dark"), 8, 8, false); return err },
-		"no size":    func() error { _, err := FromFolders(dir, 0, 8, false); return err },
+	if r, g, b, _ := picture.At(1, 1).RGBA(); r>>8 != 10 || g>>8 != 20 || b>>8 != 30 {
+		t.Errorf("found the colour %d %d %d", r>>8, g>>8, b>>8)
+	}
+	path := filepath.Join(t.TempDir(), "grid.png")
+	if err := SaveGrid(path, d, []int{0, 1}, 2, 3); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := png.Decode(f); err != nil {
+		t.Error(err)
+	}
+	for name, err := range map[string]error{
+		"no images":   SaveGrid(path, d, nil, 2, 2),
+		"index":       SaveGrid(path, d, []int{5}, 2, 2),
+		"negative":    SaveGrid(path, d, []int{-1}, 2, 2),
+		"columns":     SaveGrid(path, d, []int{0}, 0, 2),
+		"scale":       SaveGrid(path, d, []int{0}, 1, 0),
+		"no such dir": SaveGrid(filepath.Join(path, "x"), d, []int{0}, 1, 1),
 	} {
-		if f() == nil {
+		if err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}
-}
-
-func ExampleSyntheticDigits() {
-	set := SyntheticDigits(100, 10, 1)
-	fmt.Println(set.Train.Len(), set.Train.Height, set.Train.Width, set.Synthetic)
-	// Output: 100 28 28 true
-}
-
-func ExampleReadIDX() {
-	a, err := ReadIDX(bytes.NewReader([]byte{0, 0, 0x08, 2, 0, 0, 0, 1, 0, 0, 0, 3, 7, 8, 9}))
-	fmt.Println(a.Shape, a.Data, err)
-	// Output: [1 3] [7 8 9] <nil>
 }

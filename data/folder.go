@@ -1,106 +1,158 @@
 package data
 
 import (
+	"errors"
 	"fmt"
 	"image"
-	"image/color"
-	_ "image/gif"  // decoders for FromFolders
+	_ "image/gif"  // the pictures that FromFolders reads
 	_ "image/jpeg" //
 	_ "image/png"  //
+	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"golang.org/x/image/draw"
 )
 
-// maxPicture bounds the pixels of a picture, by its header, before it is
-// decoded.
+// maxPicture bounds the pixels of a picture, by its header, before memory is
+// set aside for them.
 const maxPicture = 1 << 26
 
-// FromFolders reads a set of pictures that lie in one folder per class, the
-// folder's name being that of the class; the classes are in the order of their
-// names. Pictures (PNG, JPEG, GIF) become grey, and are scaled to height by
-// width; with invert, dark becomes light, for pictures of dark strokes on
-// paper, since 0 is background. Names that begin with a dot are passed over;
-// any other file that is not a picture is an error that names it.
-func FromFolders(dir string, height, width int, invert bool) (*Dataset, error) {
-	if height < 1 || width < 1 || height > 1<<12 || width > 1<<12 {
-		return nil, fmt.Errorf("%w: images of %dx%d", ErrDataset, height, width)
+// A FolderOption adjusts [FromFolders].
+type FolderOption func(*folderOptions)
+
+type folderOptions struct {
+	height, width int // if scaled, or once the first picture is read
+	scaled        bool
+	inverted      bool
+}
+
+// Scaled has pictures brought to one size (Catmull-Rom), as a whole: one of
+// another shape is stretched. Without it, all must be of the same size.
+func Scaled(height, width int) FolderOption {
+	return func(o *folderOptions) { o.height, o.width, o.scaled = height, width, true }
+}
+
+// Inverted has dark become light, for pictures of dark things on a light
+// ground, as of pens on paper: a [Dataset] has a ground of 0.
+func Inverted() FolderOption { return func(o *folderOptions) { o.inverted = true } }
+
+// FromFolders reads pictures that lie in one folder for each class: dir/cat/1.png.
+// The folders' names are those of the classes, 2 to 256, and their order, that
+// of the alphabet, is the order of the classes; images are in the order of
+// their names. Pictures (PNG, JPEG, GIF) become grey; what is transparent is
+// taken for black. Names that begin with a dot are passed over, and folders
+// inside the folders; any other file that is not a picture is an error that
+// names it. Errors wrap [ErrDataset], or that of the file system.
+func FromFolders(dir string, opts ...FolderOption) (*Dataset, error) {
+	var o folderOptions
+	for _, f := range opts {
+		f(&o)
 	}
+	const side = 1 << 12
+	if o.scaled && (o.height < 1 || o.width < 1 || o.height > side || o.width > side) {
+		return nil, fmt.Errorf("%w: %s: want to scale to 1x1 to %dx%d pixels, found %dx%d", ErrDataset, dir, side, side, o.height, o.width)
+	}
+	classes, err := visible(dir, true)
+	if err != nil {
+		return nil, err
+	}
+	if len(classes) < 2 || len(classes) > 256 {
+		return nil, fmt.Errorf("%w: %s: want 2 to 256 folders of pictures, one for each class, found %d among %s", ErrDataset, dir, len(classes), listing(dir))
+	}
+	var images, labels []byte
+	var first string // the picture whose size is that of all
+	for k, class := range classes {
+		folder := filepath.Join(dir, class)
+		files, err := visible(folder, false)
+		if err != nil {
+			return nil, err
+		}
+		if len(files) == 0 {
+			return nil, fmt.Errorf("%w: want pictures in %s, found %s", ErrDataset, folder, listing(folder))
+		}
+		for _, name := range files {
+			path := filepath.Join(folder, name)
+			picture, err := decodePicture(path)
+			if err != nil {
+				return nil, err
+			}
+			size := picture.Bounds().Size()
+			if !o.scaled && first == "" {
+				o.height, o.width, first = size.Y, size.X, path
+			}
+			if !o.scaled && (size.Y != o.height || size.X != o.width) {
+				return nil, fmt.Errorf("%w: %s: want %dx%d pixels as in %s, found %dx%d; option Scaled brings them to one size",
+					ErrDataset, path, o.width, o.height, first, size.X, size.Y)
+			}
+			images, labels = append(images, grey(picture, &o)...), append(labels, byte(k))
+		}
+	}
+	return NewDataset(filepath.Base(filepath.Clean(dir)), images, labels, 1, o.height, o.width, classes)
+}
+
+// visible lists a folder's subfolders, or what else it holds, by name, without
+// those that begin with a dot.
+func visible(dir string, folders bool) ([]string, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("data: %w", err)
 	}
-	var classes []string
-	for _, e := range entries {
-		if e.IsDir() && !strings.HasPrefix(e.Name(), ".") {
-			classes = append(classes, e.Name())
+	var names []string
+	for _, e := range entries { // ReadDir sorts
+		if strings.HasPrefix(e.Name(), ".") {
+			continue
 		}
-	}
-	slices.Sort(classes)
-	if len(classes) < 2 || len(classes) > 256 {
-		return nil, fmt.Errorf("%w: %s: want 2 to 256 folders, one per class, found %d; it holds %s", ErrDataset, dir, len(classes), listing(dir))
-	}
-	var images, labels []byte
-	for k, class := range classes {
-		files, err := os.ReadDir(filepath.Join(dir, class))
+		info, err := os.Stat(filepath.Join(dir, e.Name())) // follows links
 		if err != nil {
 			return nil, fmt.Errorf("data: %w", err)
 		}
-		before := len(labels)
-		for _, f := range files {
-			if f.IsDir() || strings.HasPrefix(f.Name(), ".") {
-				continue
-			}
-			pixels, err := readPicture(filepath.Join(dir, class, f.Name()), height, width, invert)
-			if err != nil {
-				return nil, err
-			}
-			images, labels = append(images, pixels...), append(labels, byte(k))
-		}
-		if len(labels) == before {
-			return nil, fmt.Errorf("%w: the folder %s holds no pictures", ErrDataset, filepath.Join(dir, class))
+		if info.IsDir() == folders {
+			names = append(names, e.Name())
 		}
 	}
-	return NewDataset(filepath.Base(dir), images, labels, 1, height, width, classes)
+	return names, nil
 }
 
-func readPicture(path string, height, width int, invert bool) ([]byte, error) {
+func decodePicture(path string) (image.Image, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("data: %w", err)
 	}
 	defer f.Close()
 	head, _, err := image.DecodeConfig(f)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %s: want a PNG, JPEG or GIF: %w", ErrDataset, path, err)
+	if errors.Is(err, image.ErrFormat) {
+		return nil, fmt.Errorf("%w: %s: want a picture (PNG, JPEG or GIF), found something else", ErrDataset, path)
 	}
-	if head.Width < 1 || head.Height < 1 || head.Width > maxPicture/head.Height {
-		return nil, fmt.Errorf("%w: %s: a picture of %dx%d pixels is too large", ErrDataset, path, head.Width, head.Height)
-	}
-	if _, err := f.Seek(0, 0); err != nil {
-		return nil, fmt.Errorf("data: %s: %w", path, err)
-	}
-	src, _, err := image.Decode(f)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrDataset, path, err)
 	}
-	grey := image.NewGray(image.Rect(0, 0, width, height))
-	if b := src.Bounds(); b.Dx() == width && b.Dy() == height {
-		for y := range height {
-			for x := range width {
-				grey.SetGray(x, y, color.GrayModel.Convert(src.At(b.Min.X+x, b.Min.Y+y)).(color.Gray))
-			}
-		}
+	if head.Width < 1 || head.Height < 1 || head.Width > maxPicture/head.Height {
+		return nil, fmt.Errorf("%w: %s: want a picture of at most %d pixels, found %dx%d", ErrDataset, path, maxPicture, head.Width, head.Height)
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return nil, fmt.Errorf("data: %w", err)
+	}
+	picture, _, err := image.Decode(f)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", ErrDataset, path, err)
+	}
+	return picture, nil
+}
+
+// grey returns the pixels of a picture at the size that o says.
+func grey(picture image.Image, o *folderOptions) []byte {
+	out := image.NewGray(image.Rect(0, 0, o.width, o.height))
+	if b := picture.Bounds(); b.Dx() == o.width && b.Dy() == o.height {
+		draw.Draw(out, out.Rect, picture, b.Min, draw.Src)
 	} else {
-		draw.CatmullRom.Scale(grey, grey.Bounds(), src, b, draw.Src, nil)
+		draw.CatmullRom.Scale(out, out.Rect, picture, b, draw.Src, nil)
 	}
-	if invert {
-		for i, v := range grey.Pix {
-			grey.Pix[i] = 255 - v
+	if o.inverted {
+		for i, v := range out.Pix {
+			out.Pix[i] = 255 - v
 		}
 	}
-	return grey.Pix, nil
+	return out.Pix
 }

@@ -2,84 +2,85 @@ package data
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
-	"net/http"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 )
 
-// EnvDir is the environment variable that names the folder of the sets, as
-// [Dir] does.
-const EnvDir = "LENET_DATA"
-
 // ErrUnavailable is wrapped by the error about a set that was found nowhere
-// and could not be downloaded.
+// and could not be downloaded either. It is never wrapped when a folder was
+// named: see [ErrNotInDir].
 var ErrUnavailable = errors.New("data: the set is not available")
 
+// An UnavailableError lists what was tried to get a set. It wraps
+// [ErrUnavailable], and none of the reasons.
+type UnavailableError struct {
+	Set   string // "Fashion-MNIST"
+	Tried []Attempt
+}
+
+// An Attempt is a place, a folder or an address, and why the set could not be
+// had from it.
+type Attempt struct{ Place, Reason string }
+
+// Error returns a line for each attempt, and one with what to do.
+func (e *UnavailableError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "data: %s is not on this machine and could not be downloaded:\n", e.Set)
+	for _, a := range e.Tried {
+		fmt.Fprintf(&b, "  %s: %s\n", a.Place, a.Reason)
+	}
+	fmt.Fprintf(&b, "Connect to the network and try again, or bring the files %s.gz into a folder and name it (option Dir, or environment variable %s)",
+		strings.Join(partFiles[:], ".gz, "), EnvDir)
+	return b.String()
+}
+
+// Unwrap returns [ErrUnavailable].
+func (e *UnavailableError) Unwrap() error { return ErrUnavailable }
+
 // ErrWrongContent is wrapped by the errors about a file whose content is not
-// that of the set.
+// that of the set it should belong to.
 var ErrWrongContent = errors.New("data: wrong content")
 
-// An Option adjusts [FashionMNIST] and [MNIST].
-type Option func(*options)
-
-type options struct {
-	dir, cache string
-	search     []string
-	offline    bool
-	progress   func(Progress)
-	client     *http.Client
-	mirrors    []string
+// A ContentError says what a file should hold and what it holds. It wraps
+// [ErrWrongContent].
+type ContentError struct {
+	File  string // the path
+	Want  string // "the training images of Fashion-MNIST"
+	Found string // "the training images of MNIST", or "something else"
+	// WantSum and FoundSum are SHA-256 of the decompressed content, in
+	// hexadecimal.
+	WantSum, FoundSum string
 }
 
-// Dir names the folder that holds the set, or one that has it in a subfolder
-// such as FashionMNIST/raw. Nothing else is tried then. An empty path means no
-// folder is named.
-func Dir(path string) Option { return func(o *options) { o.dir = path } }
-
-// CacheDir is where downloads are kept, by default the folder lenet5 in the
-// user's cache directory.
-func CacheDir(path string) Option { return func(o *options) { o.cache = path } }
-
-// SearchDirs replaces the places, beside the cache, in which a set is looked
-// for when no folder is named.
-func SearchDirs(dirs ...string) Option {
-	return func(o *options) { o.search = append([]string{}, dirs...) }
+// Error returns one line with all of it.
+func (e *ContentError) Error() string {
+	return fmt.Sprintf("data: %s: want %s (SHA-256 %s), found %s (SHA-256 %s)", e.File, e.Want, e.WantSum, e.Found, e.FoundSum)
 }
 
-// Offline forbids downloading.
-func Offline() Option { return func(o *options) { o.offline = true } }
+// Unwrap returns [ErrWrongContent].
+func (e *ContentError) Unwrap() error { return ErrWrongContent }
 
-// OnProgress has f called while a download goes on.
-func OnProgress(f func(Progress)) Option { return func(o *options) { o.progress = f } }
-
-// HTTPClient replaces the client for downloads.
-func HTTPClient(c *http.Client) Option { return func(o *options) { o.client = c } }
-
-// Mirrors replaces the places that the set is downloaded from: URLs of
-// folders, tried in order.
-func Mirrors(urls ...string) Option {
-	return func(o *options) { o.mirrors = append([]string{}, urls...) }
-}
-
-// A source is a known set.
+// A source is a set that is known by its content.
 type source struct {
 	name       string
-	folder     string   // in the cache
-	subfolders []string // of a named folder
-	system     []string // where else it may lie
-	sums       [4]string
-	mirrors    []string
+	folder     string    // in the cache
+	subfolders []string  // where other tools put it in a folder
+	system     []string  // where else on the machine it may lie; ~ is the home folder
+	sums       [4]string // SHA-256 of the decompressed files
+	mirrors    []string  // addresses of folders
 	classes    []string
 }
 
 var fashionMNIST = source{
 	name:       "Fashion-MNIST",
 	folder:     "fashion-mnist",
-	subfolders: []string{"fashion-mnist", "FashionMNIST/raw", "FashionMNIST", "fashion", "raw"},
+	subfolders: []string{"fashion-mnist", "FashionMNIST/raw", "FashionMNIST", "raw"},
 	system:     []string{"/usr/share/datasets/fashion-mnist", "/usr/local/share/datasets/fashion-mnist", "~/.keras/datasets/fashion-mnist"},
 	sums: [4]string{
 		"c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
@@ -89,7 +90,7 @@ var fashionMNIST = source{
 	},
 	mirrors: []string{
 		"https://storage.googleapis.com/tensorflow/tf-keras-datasets",
-		"http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",
+		"http://fashion-mnist.s3-website.eu-central-1.amazonaws.com", // has no https
 	},
 	classes: []string{"t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"},
 }
@@ -112,120 +113,223 @@ var mnist = source{
 	classes: []string{"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"},
 }
 
-// parts names the four files for people.
-var parts = [4]string{"training images", "training labels", "test images", "test labels"}
+// knownLimit bounds the decompressed size of a file of a known set.
+const knownLimit = 64 << 20
 
 // FashionMNIST returns Zalando's Fashion-MNIST (Xiao, Rasul, Vollgraf, 2017):
-// 60,000 and 10,000 images of 28x28, ten classes, verified by SHA-256.
+// 60,000 and 10,000 images of garments, 1x28x28, ten classes, each file
+// verified by its SHA-256.
 //
-// A folder named by [Dir], or else by a non-empty LENET_DATA, must hold it: if
-// it does not, that is an error wrapping [ErrNotInDir]. With no folder named,
-// the cache directory, /usr/share/datasets/fashion-mnist and the like are
-// looked at, and then it is downloaded into the cache. If that fails too, the
-// error wraps [ErrUnavailable] and lists what was tried.
+// A folder named by [Dir], or else by the environment variable LENET_DATA,
+// must hold it: if it does not, the error wraps [ErrNotInDir], or
+// [ErrWrongContent] if the files are those of another set. With no folder
+// named, the cache directory, /usr/share/datasets/fashion-mnist and the like
+// are looked at, and then it is downloaded, 30 MB, into the cache; a download
+// that was interrupted goes on where it ended. If that fails too, the error is
+// an [*UnavailableError] and lists what was tried. If ctx ends first, the
+// error wraps that of ctx.
 func FashionMNIST(ctx context.Context, opts ...Option) (*Set, error) {
 	return fashionMNIST.load(ctx, opts)
 }
 
-// MNIST returns the handwritten digits of LeCun, Cortes and Burges: 60,000 and
-// 10,000 images of 28x28, verified by SHA-256. It is looked for as
-// [FashionMNIST] is.
+// MNIST returns the handwritten digits of LeCun, Cortes and Burges (1998):
+// 60,000 and 10,000 images, 1x28x28, each file verified by its SHA-256. It is
+// looked for, and downloaded, 12 MB, as [FashionMNIST] is.
 func MNIST(ctx context.Context, opts ...Option) (*Set, error) { return mnist.load(ctx, opts) }
 
 func (s *source) load(ctx context.Context, opts []Option) (*Set, error) {
-	o := options{search: s.system, mirrors: s.mirrors}
+	o := options{search: s.system, mirrors: s.mirrors, limits: defaultLimits}
 	for _, f := range opts {
 		f(&o)
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("data: %s: %w", s.name, err)
 	}
-	for _, named := range []struct{ dir, by string }{{o.dir, ""}, {os.Getenv(EnvDir), " (named by " + EnvDir + ")"}} {
-		if named.dir == "" {
-			continue
-		}
-		set, err := s.read(named.dir)
+	named, by := o.dir, "option Dir"
+	if named == "" {
+		named, by = os.Getenv(EnvDir), "environment variable "+EnvDir
+	}
+	if named != "" {
+		set, err := s.read(named)
 		if err != nil {
-			return nil, fmt.Errorf("%s%s: %w", s.name, named.by, err)
+			return nil, fmt.Errorf("%w. The folder was named by %s: name one that holds %s, or none to have it found or downloaded", err, by, s.name)
 		}
 		return set, nil
 	}
-	var tried []string
+
+	failed := &UnavailableError{Set: s.name}
+	var places []string
 	if o.cache == "" {
 		if dir, err := os.UserCacheDir(); err == nil {
 			o.cache = filepath.Join(dir, "lenet5")
 		} else {
-			tried = append(tried, "the user's cache directory: "+err.Error())
+			failed.Tried = append(failed.Tried, Attempt{"the user's cache directory", err.Error()})
 		}
 	}
-	cache := ""
 	if o.cache != "" {
-		cache = filepath.Join(o.cache, s.folder)
+		o.cache = filepath.Join(o.cache, s.folder)
+		places = append(places, o.cache)
 	}
-	for _, dir := range append([]string{cache}, o.search...) {
+	for _, dir := range o.search {
 		if rest, ok := strings.CutPrefix(dir, "~/"); ok {
 			home, err := os.UserHomeDir()
 			if err != nil {
-				continue
+				continue // nobody's home: no such place
 			}
 			dir = filepath.Join(home, rest)
 		}
-		if dir == "" {
-			continue
-		}
+		places = append(places, dir)
+	}
+	for _, dir := range places {
 		set, err := s.read(dir)
 		if err == nil {
 			return set, nil
 		}
-		tried = append(tried, fmt.Sprintf("%s: %v", dir, err))
-	}
-	if cache == "" {
-		o.offline = true
-	}
-	if o.offline {
-		tried = append(tried, "downloading: not allowed")
-	} else {
-		failures, err := s.download(ctx, cache, &o)
-		if err != nil {
-			return nil, err
+		failed.Tried = append(failed.Tried, Attempt{dir, reason(err)})
+		if err := ctx.Err(); err != nil {
+			return nil, fmt.Errorf("data: %s: %w", s.name, err)
 		}
-		if failures == nil {
-			set, err := s.read(cache)
-			if err == nil {
-				set.Source = "downloaded to " + cache
-			}
-			return set, err
-		}
-		tried = append(tried, failures...)
 	}
-	return nil, fmt.Errorf("%w: %s\n  %s\nPut the four files %s.gz, ... into a folder and name it (option Dir, flag -data or %s), or connect to the network and try again",
-		ErrUnavailable, s.name, strings.Join(tried, "\n  "), setFiles[0], EnvDir)
+	switch {
+	case o.offline:
+		failed.Tried = append(failed.Tried, Attempt{"download", "not allowed"})
+		return nil, failed
+	case o.cache == "":
+		failed.Tried = append(failed.Tried, Attempt{"download", "no cache directory to keep it in"})
+		return nil, failed
+	}
+	from, tried, err := s.download(ctx, o.cache, &o)
+	if err != nil {
+		return nil, err
+	}
+	if failed.Tried = append(failed.Tried, tried...); from == nil {
+		return nil, failed
+	}
+	set, err := s.read(o.cache)
+	if err != nil {
+		return nil, err // what was verified a moment ago has changed
+	}
+	set.Source = fmt.Sprintf("%s (now in %s)", strings.Join(from, " and "), o.cache)
+	return set, nil
 }
 
-// read reads and verifies the set in a folder.
+// reason says why a folder does not do, in a list where its name stands before.
+func reason(err error) string {
+	var missing *NotInDirError
+	switch {
+	case !errors.As(err, &missing):
+		return strings.TrimPrefix(err.Error(), "data: ")
+	case errors.Is(err, os.ErrNotExist):
+		return "no such folder"
+	case missing.Err != nil:
+		return missing.Err.Error()
+	default:
+		return "lacks " + strings.Join(missing.Lacks, ", ")
+	}
+}
+
+// read reads and verifies the set that lies in dir or in a subfolder that
+// other tools make.
 func (s *source) read(dir string) (*Set, error) {
-	paths, err := locate(dir, s.subfolders...)
-	if err != nil {
-		return nil, err
+	missing := &NotInDirError{Set: s.name, Dir: dir, Lacks: partFiles[:]}
+	var wrong error
+	for _, sub := range append([]string{""}, s.subfolders...) {
+		folder := filepath.Join(dir, filepath.FromSlash(sub))
+		found, err := scan(folder)
+		switch {
+		case err != nil && sub == "":
+			return nil, &NotInDirError{Set: s.name, Dir: dir, Err: err}
+		case err != nil || found[""] == nil:
+			continue
+		}
+		if lacks := found[""].lacking(); len(lacks) > 0 {
+			if len(lacks) < len(missing.Lacks) {
+				missing.Lacks = lacks
+			}
+			continue
+		}
+		set, err := s.readFiles(found[""], folder)
+		if err == nil {
+			return set, nil
+		}
+		if wrong == nil {
+			wrong = err
+		}
 	}
-	arrays, err := readAll(paths, func(i int, sum string) error { return s.verify(i, sum, paths[i]) })
-	if err != nil {
-		return nil, err
+	if wrong != nil {
+		return nil, wrong
 	}
-	return assemble(s.name, filepath.Dir(paths[0]), paths, arrays, slices.Clone(s.classes))
+	missing.Holds = listing(dir)
+	return nil, missing
 }
 
-// verify compares the checksum of part i, and calls content that it knows by
-// its name.
-func (s *source) verify(i int, sum, path string) error {
-	if sum == s.sums[i] {
+// readFiles reads a set from the first candidate of each part that has the
+// right content.
+func (s *source) readFiles(c *candidates, folder string) (*Set, error) {
+	var arrays [4]*Array
+	var paths [4]string
+	read := func(part int) error {
+		var first error
+		for _, path := range c[part] {
+			sum := sha256.New()
+			a, err := readIDXFile(path, knownLimit, sum)
+			if err == nil {
+				err = s.verify(part, path, sum.Sum(nil))
+			}
+			if err == nil {
+				arrays[part], paths[part] = a, path
+				return nil
+			}
+			if first == nil {
+				first = err
+			}
+		}
+		return first
+	}
+	// The labels go first: they tell another set at a hundredth of the cost.
+	if err := parallel(read, trainLabels, testLabels); err != nil {
+		return nil, err
+	}
+	if err := parallel(read, trainImages, testImages); err != nil {
+		return nil, err
+	}
+	return assemble(s.name, folder, paths, arrays, slices.Clone(s.classes))
+}
+
+// verify compares the checksum of a part, and calls content that is known from
+// elsewhere by its name.
+func (s *source) verify(part int, path string, sum []byte) error {
+	found := fmt.Sprintf("%x", sum)
+	if found == s.sums[part] {
 		return nil
 	}
-	found := "content with SHA-256 " + sum
+	err := &ContentError{File: path, Want: "the " + partNames[part] + " of " + s.name, Found: "something else", WantSum: s.sums[part], FoundSum: found}
 	for _, known := range []*source{&mnist, &fashionMNIST} {
-		if k := slices.Index(known.sums[:], sum); k >= 0 {
-			found = "the " + parts[k] + " of " + known.name
+		if k := slices.Index(known.sums[:], found); k >= 0 {
+			err.Found = "the " + partNames[k] + " of " + known.name
 		}
 	}
-	return fmt.Errorf("%w: %s: want the %s of %s (SHA-256 %s), found %s", ErrWrongContent, path, parts[i], s.name, s.sums[i], found)
+	return err
+}
+
+// verifyFile verifies a file without keeping its content.
+func (s *source) verifyFile(part int, path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	content, err := decompress(f, path)
+	if err != nil {
+		return err
+	}
+	sum := sha256.New()
+	n, err := io.Copy(sum, io.LimitReader(content, knownLimit+1))
+	switch {
+	case err != nil:
+		return &FormatError{File: path, Offset: n, What: "content", Want: "the whole file", Found: cause(err), Err: noEOF(err)}
+	case n > knownLimit:
+		return &FormatError{File: path, Offset: knownLimit, What: "content", Want: fmt.Sprintf("at most %d bytes", knownLimit), Found: "more"}
+	}
+	return s.verify(part, path, sum.Sum(nil))
 }
