@@ -202,7 +202,7 @@ func (s *Set) Weights(M, taps int) WeightGradient {
 				sizes = append(sizes, key[0])
 			}
 		}
-		_, parts := split(M, sizes, func(m int) float64 { return max(float64(m*k), float64(m+k), 4) + 2 })
+		_, parts := split(M, sizes, func(m int) float64 { return float64(max(m*k, 12) + 3) })
 		at := 0
 		for _, m := range parts {
 			g.parts = append(g.parts, weightPart{at, tap, s.weights[[2]int{m, k}]})

@@ -45,26 +45,23 @@ func newDenseStage(s *plan.Stage, set *kernel.Set, rows int, backward bool) *den
 	return d
 }
 
-// turn fills turned, part of parts.
-func (d *denseStage) turn(w *worker, set *kernel.Set, part, parts int) {
-	groups := (d.O + 15) / 16
-	for g := part * groups / parts; g < (part+1)*groups/parts; g++ {
-		lo, hi := 16*g, min(16*g+16, d.O)
-		whole := d.I / 16
-		if hi-lo < 16 {
-			whole = 0
+// turn fills turned from up to 16 rows of w.
+func (d *denseStage) turn(w *worker, set *kernel.Set, lo, hi int) {
+	whole := d.I / 16
+	if hi-lo < 16 {
+		whole = 0
+	}
+	if whole > 0 {
+		w.transposition = kernel.Transposition{
+			Dst: kernel.At(d.turned, lo), Src: kernel.At(d.w, lo*d.I), N: whole,
+			SrcStride: 4 * d.I, DstStride: 4 * d.O, SrcNext: block, DstNext: 16 * 4 * d.O,
 		}
-		if whole > 0 {
-			w.transposition = kernel.Transposition{
-				Dst: kernel.At(d.turned, lo), Src: kernel.At(d.w, lo*d.I), N: whole,
-				SrcStride: 4 * d.I, DstStride: 4 * d.O, SrcNext: block, DstNext: 16 * 4 * d.O,
-			}
-			set.Transpose(&w.transposition)
-		}
+		set.Transpose(&w.transposition)
+	}
+	for i := 16 * whole; i < d.I; i++ {
+		row := d.turned[i*d.O:][:d.O]
 		for o := lo; o < hi; o++ {
-			for i := 16 * whole; i < d.I; i++ {
-				d.turned[i*d.O+o] = d.w[o*d.I+i]
-			}
+			row[o] = d.w[o*d.I+i]
 		}
 	}
 }

@@ -56,11 +56,13 @@ type Engine struct {
 	workers []*worker
 	job     job
 	// The tasks, made once, so that a run allocates nothing.
-	doShard, doProduct, doPrepare func(worker, task int)
-	products                      []part
-	prepared                      [][2 * kernel.Lanes]uint32 // fingerprints of the parameters as packed
-	stale                         bool
-	zeros                         []byte
+	doShard, doProduct, doPrepare, doDescend func(worker, task int)
+	products                                 []part
+	pieces                                   []piece
+	rate                                     float32
+	prepared                                 [][2 * kernel.Lanes]uint32 // fingerprints of the parameters as packed
+	stale                                    bool
+	zeros                                    []byte
 }
 
 // part is one of several tasks of a dense stage, or the task of a convolution.
@@ -151,7 +153,8 @@ func NewWith(prog *engine.Program, threads int, set *kernel.Set) (*Engine, error
 	}
 	e.losses, e.hits = make([]float64, blocks), make([]int, blocks)
 	e.planPacking()
-	e.doShard, e.doProduct, e.doPrepare = e.shard, e.product, e.prepare
+	e.doShard, e.doProduct, e.doPrepare, e.doDescend = e.shard, e.product, e.prepare, e.descend
+	e.cut()
 	return e, nil
 }
 
@@ -279,39 +282,97 @@ func (e *Engine) product(worker, task int) {
 // refresh packs the parameters if they have changed since that was done.
 func (e *Engine) refresh() {
 	w := e.workers[0]
-	for i, v := range e.params {
-		var f [2 * kernel.Lanes]uint32
-		whole := len(v) / kernel.Lanes
-		if whole > 0 {
-			w.elements = kernel.Elements{Src: kernel.At(v, 0), Aux: unsafe.Pointer(&w.print), N: whole}
-			w.print = f
-			e.set.Fingerprint(&w.elements)
-			f = w.print
-		}
-		for k, x := range v[whole*kernel.Lanes:] {
-			f[k] = f[k]*31 + *(*uint32)(unsafe.Pointer(&x))
-		}
-		if f != e.prepared[i] {
+	for i := range e.params {
+		if f := e.fingerprint(w, i); f != e.prepared[i] {
 			e.prepared[i], e.stale = f, true
 		}
 	}
 	if e.stale {
-		e.job.do(len(e.convs)+prepareParts*len(e.denses), e.threads, e.doPrepare)
+		e.job.do(len(e.pieces), e.threads, e.doPrepare)
 		e.stale = false
 	}
 }
 
-// prepareParts is the number of tasks that the turning of a dense layer is
-// split into.
-const prepareParts = 4
+// fingerprint sums up the i-th parameter: a change shows.
+func (e *Engine) fingerprint(w *worker, i int) [2 * kernel.Lanes]uint32 {
+	v := e.params[i]
+	whole := len(v) / kernel.Lanes
+	clear(w.print[:])
+	if whole > 0 {
+		w.elements = kernel.Elements{Src: kernel.At(v, 0), Aux: unsafe.Pointer(&w.print), N: whole}
+		e.set.Fingerprint(&w.elements)
+	}
+	for k, x := range v[whole*kernel.Lanes:] {
+		w.print[k] = w.print[k]*31 + math.Float32bits(x)
+	}
+	return w.print
+}
+
+// A piece is a stretch of the parameters that is updated and packed by one
+// task: a convolution, or rows of a dense layer.
+type piece struct {
+	conv   *convStage
+	dense  *denseStage
+	lo, hi int // rows
+}
+
+// pieceRows is a multiple of 16, since rows are turned in squares.
+const pieceRows = 16
+
+// cut makes the pieces.
+func (e *Engine) cut() {
+	for _, d := range e.denses {
+		for lo := 0; lo < d.O; lo += pieceRows {
+			e.pieces = append(e.pieces, piece{dense: d, lo: lo, hi: min(lo+pieceRows, d.O)})
+		}
+	}
+	for _, c := range e.convs {
+		e.pieces = append(e.pieces, piece{conv: c})
+	}
+}
 
 func (e *Engine) prepare(worker, task int) {
-	if task < len(e.convs) {
-		e.convs[task].pack()
-		return
+	if p := e.pieces[task]; p.conv != nil {
+		p.conv.pack()
+	} else {
+		p.dense.turn(e.workers[worker], e.set, p.lo, p.hi)
 	}
-	task -= len(e.convs)
-	e.denses[task/prepareParts].turn(e.workers[worker], e.set, task%prepareParts, prepareParts)
+}
+
+// descend updates a piece and packs it.
+func (e *Engine) descend(worker, task int) {
+	w, p := e.workers[worker], e.pieces[task]
+	if c := p.conv; c != nil {
+		e.subtract(w, c.w, c.gw)
+		e.subtract(w, c.b, c.gb)
+	} else {
+		d := p.dense
+		e.subtract(w, d.w[p.lo*d.I:p.hi*d.I], d.gw[p.lo*d.I:p.hi*d.I])
+		e.subtract(w, d.b[p.lo:p.hi], d.gb[p.lo:p.hi])
+	}
+	e.prepare(worker, task)
+}
+
+// subtract takes a step on some parameters.
+func (e *Engine) subtract(w *worker, v, g []float32) {
+	whole := len(v) / kernel.Lanes
+	if whole > 0 {
+		w.elements = kernel.Elements{Dst: kernel.At(v, 0), Src: kernel.At(g, 0), N: whole, P: kernel.Param(e.rate, 0, 0)}
+		e.set.Descend(&w.elements)
+	}
+	for k := whole * kernel.Lanes; k < len(v); k++ {
+		v[k] -= e.rate * g[k]
+	}
+}
+
+// Descend takes a step of gradient descent, and packs the parameters for the
+// next run.
+func (e *Engine) Descend(rate float32) {
+	e.rate = rate
+	e.job.do(len(e.pieces), e.threads, e.doDescend)
+	for i := range e.params {
+		e.prepared[i] = e.fingerprint(e.workers[0], i)
+	}
 }
 
 // Loss returns the mean loss and the hits.
@@ -322,22 +383,6 @@ func (e *Engine) Probabilities() []float32 { return e.probabilities[:e.count*e.c
 
 // Gradients returns the parameters with their gradients.
 func (e *Engine) Gradients() []gorgonia.ValueGrad { return e.updates }
-
-// Descend takes a step of gradient descent.
-func (e *Engine) Descend(rate float32) {
-	w := e.workers[0]
-	for i, v := range e.params {
-		g := e.grads[i]
-		whole := len(v) / kernel.Lanes
-		if whole > 0 {
-			w.elements = kernel.Elements{Dst: kernel.At(v, 0), Src: kernel.At(g, 0), N: whole, P: kernel.Param(rate, 0, 0)}
-			e.set.Descend(&w.elements)
-		}
-		for k := whole * kernel.Lanes; k < len(v); k++ {
-			v[k] -= rate * g[k]
-		}
-	}
-}
 
 // Reset forgets what was loaded.
 func (e *Engine) Reset() { e.count = 0; e.batch = engine.Batch{} }

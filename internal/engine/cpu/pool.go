@@ -4,22 +4,23 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // crew is the goroutines that all engines share. They are started when they
-// are first needed, and wait without work.
+// are first needed, and sleep without work.
 var crew struct {
 	sync.Mutex
-	members int
-	wake    []chan *job
+	members []*member
 }
 
 // A job is a number of tasks, handed out one by one.
 type job struct {
-	run  func(worker, task int)
-	n    int64
-	next atomic.Int64
-	left sync.WaitGroup
+	run     func(worker, task int)
+	n       int64
+	next    atomic.Int64
+	working atomic.Int64 // members that have not finished
+	done    sleeper
 }
 
 // work does tasks until there are none left.
@@ -45,36 +46,90 @@ func (j *job) do(n, limit int, run func(worker, task int)) {
 		return
 	}
 	defer crew.Unlock()
-	for crew.members < threads-1 {
-		wake := make(chan *job, 1)
-		crew.wake = append(crew.wake, wake)
-		crew.members++
-		go member(wake, crew.members)
+	for len(crew.members) < threads-1 {
+		m := &member{number: len(crew.members) + 1}
+		m.sleeper.init()
+		crew.members = append(crew.members, m)
+		go m.live()
 	}
-	j.left.Add(threads - 1)
-	for _, wake := range crew.wake[:threads-1] {
-		wake <- j
+	if j.done.wake == nil {
+		j.done.init()
+	}
+	j.working.Store(int64(threads - 1))
+	for _, m := range crew.members[:threads-1] {
+		m.job.Store(j)
+		m.sleeper.rouse()
 	}
 	j.work(0)
-	j.left.Wait()
+	j.done.wait(func() bool { return j.working.Load() == 0 })
 }
 
-// member works on the jobs that it is sent. The jobs of a training step
-// follow each other within microseconds, so it looks for the next one for a
-// moment before it sleeps.
-func member(wake chan *job, number int) {
+// A member works on the jobs that it is sent.
+type member struct {
+	number  int
+	job     atomic.Pointer[job]
+	sleeper sleeper
+}
+
+func (m *member) live() {
+	sent := func() bool { return m.job.Load() != nil }
 	for {
-		var j *job
-		for spin := 0; j == nil && spin < 2000; spin++ {
-			select {
-			case j = <-wake:
-			default:
+		m.sleeper.wait(sent)
+		j := m.job.Swap(nil)
+		j.work(m.number)
+		if j.working.Add(-1) == 0 {
+			j.done.rouse()
+		}
+	}
+}
+
+// A sleeper waits for a condition that another goroutine makes true. The parts
+// of a training step follow each other within microseconds, so it looks for a
+// moment before it sleeps: waking takes longer than most waits.
+type sleeper struct {
+	asleep atomic.Bool
+	wake   chan struct{}
+}
+
+// patience is how long a sleeper looks before it sleeps.
+const patience = 100 * time.Microsecond
+
+func (s *sleeper) init() { s.wake = make(chan struct{}, 1) }
+
+// wait returns when ready does.
+func (s *sleeper) wait(ready func() bool) {
+	var start time.Time
+	for spin := 1; ; spin++ {
+		if ready() {
+			return
+		}
+		if spin%256 != 0 {
+			continue
+		}
+		if start.IsZero() {
+			start = time.Now()
+		} else if time.Since(start) > patience {
+			break
+		}
+		runtime.Gosched()
+	}
+	for !ready() {
+		s.asleep.Store(true)
+		// Whoever makes it true looks at asleep afterwards, so one of the two
+		// sees the other.
+		if ready() {
+			if !s.asleep.CompareAndSwap(true, false) {
+				<-s.wake
 			}
+			return
 		}
-		if j == nil {
-			j = <-wake
-		}
-		j.work(number)
-		j.left.Done()
+		<-s.wake
+	}
+}
+
+// rouse is called once the condition is true.
+func (s *sleeper) rouse() {
+	if s.asleep.CompareAndSwap(true, false) {
+		s.wake <- struct{}{}
 	}
 }
