@@ -171,6 +171,59 @@ func TestParity(t *testing.T) {
 	}
 }
 
+// TestPredictionParity compares the probabilities, for one image, which has an
+// engine of its own, and for many.
+func TestPredictionParity(t *testing.T) {
+	rng := rand.New(rand.NewPCG(21, 22))
+	configs := []lenet.Config{}
+	for _, name := range lenet.Variants() {
+		cfg, _ := lenet.Variant(name)
+		configs = append(configs, cfg)
+	}
+	wide := lenet.Modern()
+	wide.Blocks[0].Channels, wide.Blocks[1].Channels = 20, 33
+	configs = append(configs, wide)
+	for range 30 {
+		configs = append(configs, randomConfig(rng))
+	}
+	for i, cfg := range configs {
+		for _, size := range []int{1, 19} {
+			t.Run(fmt.Sprintf("%d %s of %d", i, cfg.Name, size), func(t *testing.T) {
+				net, err := lenet.New(cfg, lenet.Seed(uint64(i)))
+				if err != nil {
+					t.Fatal(err)
+				}
+				b := randomBatch(cfg, size, uint64(i))
+				compile := func(f func(p *engine.Program) (engine.Engine, error)) engine.Engine {
+					g, err := net.PredictionGraph(size)
+					if err != nil {
+						t.Fatal(err)
+					}
+					e, err := f(programOf(g, cfg))
+					if err != nil {
+						t.Fatal(err)
+					}
+					return e
+				}
+				tape := compile(func(p *engine.Program) (engine.Engine, error) { return engine.NewTape(p) })
+				for _, set := range kernel.Available() {
+					e := compile(func(p *engine.Program) (engine.Engine, error) { return cpu.NewWith(p, 0, set) })
+					for pass := range 3 {
+						if pass == 2 { // the parameters change in place
+							net.Params()[0].Data[0] += 0.5
+						}
+						step(t, tape, b)
+						step(t, e, b)
+						if r := relL2(e.Probabilities(), tape.Probabilities()); !(r < tolerance) {
+							t.Errorf("%s, pass %d: relative difference %.2g (%+v)", set.Name, pass, r, cfg)
+						}
+					}
+				}
+			})
+		}
+	}
+}
+
 func step(t testing.TB, e engine.Engine, b engine.Batch) {
 	t.Helper()
 	if err := e.Load(b); err != nil {

@@ -76,7 +76,7 @@ var _ engine.Engine = (*Engine)(nil)
 
 // New compiles a program for at most threads threads (0: GOMAXPROCS). The
 // error wraps [plan.ErrUnsupported] if the graph is none of this project's.
-func New(p *engine.Program, threads int) (*Engine, error) {
+func New(p *engine.Program, threads int) (engine.Engine, error) {
 	set, err := kernel.Default()
 	if err != nil {
 		return nil, err
@@ -85,11 +85,21 @@ func New(p *engine.Program, threads int) (*Engine, error) {
 }
 
 // NewWith is [New] with the kernels to use.
-func NewWith(prog *engine.Program, threads int, set *kernel.Set) (*Engine, error) {
+func NewWith(prog *engine.Program, threads int, set *kernel.Set) (engine.Engine, error) {
 	p, err := plan.Compile(prog.Graph)
 	if err != nil {
 		return nil, err
 	}
+	if n := len(p.Stages); n < 2 || p.Stages[n-2].Kind != plan.Dense {
+		return nil, fmt.Errorf("%w: the output is not that of a dense layer", plan.ErrUnsupported)
+	}
+	if prog.BatchSize() == 1 && prog.Probabilities != nil && !p.Backward {
+		return newSingle(prog, p, set)
+	}
+	return newEngine(prog, p, threads, set)
+}
+
+func newEngine(prog *engine.Program, p *plan.Plan, threads int, set *kernel.Set) (*Engine, error) {
 	n := prog.BatchSize()
 	blocks := (n + kernel.Lanes - 1) / kernel.Lanes
 	e := &Engine{prog: prog, plan: p, set: set, threads: threads, size: prog.ImageSize(), limits: prog.Limits(), stale: true}
@@ -111,7 +121,7 @@ func NewWith(prog *engine.Program, threads int, set *kernel.Set) (*Engine, error
 		}
 		index[node] = i
 	}
-	for i, s := range p.Stages {
+	for _, s := range p.Stages {
 		switch s.Kind {
 		case plan.Conv:
 			c, err := newConvStage(s, set, p.Backward)
@@ -138,10 +148,6 @@ func NewWith(prog *engine.Program, threads int, set *kernel.Set) (*Engine, error
 				for k := range parts {
 					e.products = append(e.products, part{dense: d, part: k, parts: parts})
 				}
-			}
-		case plan.Output:
-			if i != len(p.Stages)-1 || len(e.denses) == 0 {
-				return nil, fmt.Errorf("%w: the output is not that of a dense layer", plan.ErrUnsupported)
 			}
 		}
 	}
@@ -282,8 +288,8 @@ func (e *Engine) product(worker, task int) {
 // refresh packs the parameters if they have changed since that was done.
 func (e *Engine) refresh() {
 	w := e.workers[0]
-	for i := range e.params {
-		if f := e.fingerprint(w, i); f != e.prepared[i] {
+	for i, v := range e.params {
+		if f := fingerprint(w, e.set, v); f != e.prepared[i] {
 			e.prepared[i], e.stale = f, true
 		}
 	}
@@ -293,14 +299,13 @@ func (e *Engine) refresh() {
 	}
 }
 
-// fingerprint sums up the i-th parameter: a change shows.
-func (e *Engine) fingerprint(w *worker, i int) [2 * kernel.Lanes]uint32 {
-	v := e.params[i]
+// fingerprint sums up a parameter: a change shows.
+func fingerprint(w *worker, set *kernel.Set, v []float32) [2 * kernel.Lanes]uint32 {
 	whole := len(v) / kernel.Lanes
 	clear(w.print[:])
 	if whole > 0 {
 		w.elements = kernel.Elements{Src: kernel.At(v, 0), Aux: unsafe.Pointer(&w.print), N: whole}
-		e.set.Fingerprint(&w.elements)
+		set.Fingerprint(&w.elements)
 	}
 	for k, x := range v[whole*kernel.Lanes:] {
 		w.print[k] = w.print[k]*31 + math.Float32bits(x)
@@ -370,8 +375,8 @@ func (e *Engine) subtract(w *worker, v, g []float32) {
 func (e *Engine) Descend(rate float32) {
 	e.rate = rate
 	e.job.do(len(e.pieces), e.threads, e.doDescend)
-	for i := range e.params {
-		e.prepared[i] = e.fingerprint(e.workers[0], i)
+	for i, v := range e.params {
+		e.prepared[i] = fingerprint(e.workers[0], e.set, v)
 	}
 }
 
