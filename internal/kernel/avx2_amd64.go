@@ -11,6 +11,9 @@ func correlate1x1_avx2(a *Correlation)
 func correlate2x1_avx2(a *Correlation)
 
 //go:noescape
+func correlate3x1_avx2(a *Correlation)
+
+//go:noescape
 func correlate4x1_avx2(a *Correlation)
 
 //go:noescape
@@ -18,15 +21,6 @@ func correlate5x1_avx2(a *Correlation)
 
 //go:noescape
 func correlate6x1_avx2(a *Correlation)
-
-//go:noescape
-func correlate8x1_avx2(a *Correlation)
-
-//go:noescape
-func correlate10x1_avx2(a *Correlation)
-
-//go:noescape
-func correlate12x1_avx2(a *Correlation)
 
 //go:noescape
 func correlate1x2_avx2(a *Correlation)
@@ -68,97 +62,148 @@ func correlate1x5_avx2(a *Correlation)
 func correlate2x5_avx2(a *Correlation)
 
 //go:noescape
-func scatter1x1_avx2(a *Scatter)
+func scatter1x1x1_avx2(a *Scatter)
 
 //go:noescape
-func scatter2x1_avx2(a *Scatter)
+func scatter1x1x2_avx2(a *Scatter)
 
 //go:noescape
-func scatter3x1_avx2(a *Scatter)
+func scatter2x1x1_avx2(a *Scatter)
 
 //go:noescape
-func scatter4x1_avx2(a *Scatter)
+func scatter2x1x2_avx2(a *Scatter)
 
 //go:noescape
-func scatter5x1_avx2(a *Scatter)
+func scatter3x1x1_avx2(a *Scatter)
 
 //go:noescape
-func scatter6x1_avx2(a *Scatter)
+func scatter3x1x2_avx2(a *Scatter)
 
 //go:noescape
-func scatter7x1_avx2(a *Scatter)
+func scatter4x1x1_avx2(a *Scatter)
 
 //go:noescape
-func scatter1x2_avx2(a *Scatter)
+func scatter4x1x2_avx2(a *Scatter)
 
 //go:noescape
-func scatter2x2_avx2(a *Scatter)
+func scatter5x1x1_avx2(a *Scatter)
 
 //go:noescape
-func scatter3x2_avx2(a *Scatter)
+func scatter5x1x2_avx2(a *Scatter)
 
 //go:noescape
-func scatter4x2_avx2(a *Scatter)
+func scatter6x1x1_avx2(a *Scatter)
 
 //go:noescape
-func scatter5x2_avx2(a *Scatter)
+func scatter7x1x1_avx2(a *Scatter)
 
 //go:noescape
-func scatter6x2_avx2(a *Scatter)
+func scatter1x2x1_avx2(a *Scatter)
 
 //go:noescape
-func scatter7x2_avx2(a *Scatter)
+func scatter1x2x2_avx2(a *Scatter)
 
 //go:noescape
-func scatter1x3_avx2(a *Scatter)
+func scatter2x2x1_avx2(a *Scatter)
 
 //go:noescape
-func scatter2x3_avx2(a *Scatter)
+func scatter2x2x2_avx2(a *Scatter)
 
 //go:noescape
-func scatter3x3_avx2(a *Scatter)
+func scatter3x2x1_avx2(a *Scatter)
 
 //go:noescape
-func scatter4x3_avx2(a *Scatter)
+func scatter3x2x2_avx2(a *Scatter)
 
 //go:noescape
-func scatter5x3_avx2(a *Scatter)
+func scatter4x2x1_avx2(a *Scatter)
 
 //go:noescape
-func scatter6x3_avx2(a *Scatter)
+func scatter4x2x2_avx2(a *Scatter)
 
 //go:noescape
-func scatter1x4_avx2(a *Scatter)
+func scatter5x2x1_avx2(a *Scatter)
 
 //go:noescape
-func scatter2x4_avx2(a *Scatter)
+func scatter6x2x1_avx2(a *Scatter)
 
 //go:noescape
-func scatter3x4_avx2(a *Scatter)
+func scatter7x2x1_avx2(a *Scatter)
 
 //go:noescape
-func scatter4x4_avx2(a *Scatter)
+func scatter1x3x1_avx2(a *Scatter)
 
 //go:noescape
-func scatter5x4_avx2(a *Scatter)
+func scatter1x3x2_avx2(a *Scatter)
 
 //go:noescape
-func scatter6x4_avx2(a *Scatter)
+func scatter2x3x1_avx2(a *Scatter)
 
 //go:noescape
-func scatter1x5_avx2(a *Scatter)
+func scatter2x3x2_avx2(a *Scatter)
 
 //go:noescape
-func scatter2x5_avx2(a *Scatter)
+func scatter3x3x1_avx2(a *Scatter)
 
 //go:noescape
-func scatter3x5_avx2(a *Scatter)
+func scatter3x3x2_avx2(a *Scatter)
 
 //go:noescape
-func scatter4x5_avx2(a *Scatter)
+func scatter4x3x1_avx2(a *Scatter)
 
 //go:noescape
-func scatter5x5_avx2(a *Scatter)
+func scatter5x3x1_avx2(a *Scatter)
+
+//go:noescape
+func scatter6x3x1_avx2(a *Scatter)
+
+//go:noescape
+func scatter1x4x1_avx2(a *Scatter)
+
+//go:noescape
+func scatter1x4x2_avx2(a *Scatter)
+
+//go:noescape
+func scatter2x4x1_avx2(a *Scatter)
+
+//go:noescape
+func scatter2x4x2_avx2(a *Scatter)
+
+//go:noescape
+func scatter3x4x1_avx2(a *Scatter)
+
+//go:noescape
+func scatter3x4x2_avx2(a *Scatter)
+
+//go:noescape
+func scatter4x4x1_avx2(a *Scatter)
+
+//go:noescape
+func scatter5x4x1_avx2(a *Scatter)
+
+//go:noescape
+func scatter6x4x1_avx2(a *Scatter)
+
+//go:noescape
+func scatter1x5x1_avx2(a *Scatter)
+
+//go:noescape
+func scatter1x5x2_avx2(a *Scatter)
+
+//go:noescape
+func scatter2x5x1_avx2(a *Scatter)
+
+//go:noescape
+func scatter2x5x2_avx2(a *Scatter)
+
+//go:noescape
+func scatter3x5x1_avx2(a *Scatter)
+
+//go:noescape
+func scatter4x5x1_avx2(a *Scatter)
+
+//go:noescape
+func scatter5x5x1_avx2(a *Scatter)
 
 //go:noescape
 func weights1x1_avx2(a *Weights)
@@ -257,6 +302,9 @@ func avgunpool_avx2(a *Pooling)
 func maxunpool_avx2(a *Pooling)
 
 //go:noescape
+func avgslope_avx2(a *Pooling)
+
+//go:noescape
 func transpose_avx2(a *Transposition)
 
 //go:noescape
@@ -266,60 +314,75 @@ func new_avx2() *Set {
 	return &Set{
 		Name: "avx2", registers: 16,
 		correlate: map[[2]int]func(*Correlation){
-			{1, 1}:  correlate1x1_avx2,
-			{2, 1}:  correlate2x1_avx2,
-			{4, 1}:  correlate4x1_avx2,
-			{5, 1}:  correlate5x1_avx2,
-			{6, 1}:  correlate6x1_avx2,
-			{8, 1}:  correlate8x1_avx2,
-			{10, 1}: correlate10x1_avx2,
-			{12, 1}: correlate12x1_avx2,
-			{1, 2}:  correlate1x2_avx2,
-			{2, 2}:  correlate2x2_avx2,
-			{4, 2}:  correlate4x2_avx2,
-			{5, 2}:  correlate5x2_avx2,
-			{6, 2}:  correlate6x2_avx2,
-			{1, 3}:  correlate1x3_avx2,
-			{2, 3}:  correlate2x3_avx2,
-			{3, 3}:  correlate3x3_avx2,
-			{4, 3}:  correlate4x3_avx2,
-			{1, 4}:  correlate1x4_avx2,
-			{2, 4}:  correlate2x4_avx2,
-			{1, 5}:  correlate1x5_avx2,
-			{2, 5}:  correlate2x5_avx2,
+			{1, 1}: correlate1x1_avx2,
+			{2, 1}: correlate2x1_avx2,
+			{3, 1}: correlate3x1_avx2,
+			{4, 1}: correlate4x1_avx2,
+			{5, 1}: correlate5x1_avx2,
+			{6, 1}: correlate6x1_avx2,
+			{1, 2}: correlate1x2_avx2,
+			{2, 2}: correlate2x2_avx2,
+			{4, 2}: correlate4x2_avx2,
+			{5, 2}: correlate5x2_avx2,
+			{6, 2}: correlate6x2_avx2,
+			{1, 3}: correlate1x3_avx2,
+			{2, 3}: correlate2x3_avx2,
+			{3, 3}: correlate3x3_avx2,
+			{4, 3}: correlate4x3_avx2,
+			{1, 4}: correlate1x4_avx2,
+			{2, 4}: correlate2x4_avx2,
+			{1, 5}: correlate1x5_avx2,
+			{2, 5}: correlate2x5_avx2,
 		},
-		scatter: map[[2]int]func(*Scatter){
-			{1, 1}: scatter1x1_avx2,
-			{2, 1}: scatter2x1_avx2,
-			{3, 1}: scatter3x1_avx2,
-			{4, 1}: scatter4x1_avx2,
-			{5, 1}: scatter5x1_avx2,
-			{6, 1}: scatter6x1_avx2,
-			{7, 1}: scatter7x1_avx2,
-			{1, 2}: scatter1x2_avx2,
-			{2, 2}: scatter2x2_avx2,
-			{3, 2}: scatter3x2_avx2,
-			{4, 2}: scatter4x2_avx2,
-			{5, 2}: scatter5x2_avx2,
-			{6, 2}: scatter6x2_avx2,
-			{7, 2}: scatter7x2_avx2,
-			{1, 3}: scatter1x3_avx2,
-			{2, 3}: scatter2x3_avx2,
-			{3, 3}: scatter3x3_avx2,
-			{4, 3}: scatter4x3_avx2,
-			{5, 3}: scatter5x3_avx2,
-			{6, 3}: scatter6x3_avx2,
-			{1, 4}: scatter1x4_avx2,
-			{2, 4}: scatter2x4_avx2,
-			{3, 4}: scatter3x4_avx2,
-			{4, 4}: scatter4x4_avx2,
-			{5, 4}: scatter5x4_avx2,
-			{6, 4}: scatter6x4_avx2,
-			{1, 5}: scatter1x5_avx2,
-			{2, 5}: scatter2x5_avx2,
-			{3, 5}: scatter3x5_avx2,
-			{4, 5}: scatter4x5_avx2,
-			{5, 5}: scatter5x5_avx2,
+		scatter: map[[3]int]func(*Scatter){
+			{1, 1, 1}: scatter1x1x1_avx2,
+			{1, 1, 2}: scatter1x1x2_avx2,
+			{2, 1, 1}: scatter2x1x1_avx2,
+			{2, 1, 2}: scatter2x1x2_avx2,
+			{3, 1, 1}: scatter3x1x1_avx2,
+			{3, 1, 2}: scatter3x1x2_avx2,
+			{4, 1, 1}: scatter4x1x1_avx2,
+			{4, 1, 2}: scatter4x1x2_avx2,
+			{5, 1, 1}: scatter5x1x1_avx2,
+			{5, 1, 2}: scatter5x1x2_avx2,
+			{6, 1, 1}: scatter6x1x1_avx2,
+			{7, 1, 1}: scatter7x1x1_avx2,
+			{1, 2, 1}: scatter1x2x1_avx2,
+			{1, 2, 2}: scatter1x2x2_avx2,
+			{2, 2, 1}: scatter2x2x1_avx2,
+			{2, 2, 2}: scatter2x2x2_avx2,
+			{3, 2, 1}: scatter3x2x1_avx2,
+			{3, 2, 2}: scatter3x2x2_avx2,
+			{4, 2, 1}: scatter4x2x1_avx2,
+			{4, 2, 2}: scatter4x2x2_avx2,
+			{5, 2, 1}: scatter5x2x1_avx2,
+			{6, 2, 1}: scatter6x2x1_avx2,
+			{7, 2, 1}: scatter7x2x1_avx2,
+			{1, 3, 1}: scatter1x3x1_avx2,
+			{1, 3, 2}: scatter1x3x2_avx2,
+			{2, 3, 1}: scatter2x3x1_avx2,
+			{2, 3, 2}: scatter2x3x2_avx2,
+			{3, 3, 1}: scatter3x3x1_avx2,
+			{3, 3, 2}: scatter3x3x2_avx2,
+			{4, 3, 1}: scatter4x3x1_avx2,
+			{5, 3, 1}: scatter5x3x1_avx2,
+			{6, 3, 1}: scatter6x3x1_avx2,
+			{1, 4, 1}: scatter1x4x1_avx2,
+			{1, 4, 2}: scatter1x4x2_avx2,
+			{2, 4, 1}: scatter2x4x1_avx2,
+			{2, 4, 2}: scatter2x4x2_avx2,
+			{3, 4, 1}: scatter3x4x1_avx2,
+			{3, 4, 2}: scatter3x4x2_avx2,
+			{4, 4, 1}: scatter4x4x1_avx2,
+			{5, 4, 1}: scatter5x4x1_avx2,
+			{6, 4, 1}: scatter6x4x1_avx2,
+			{1, 5, 1}: scatter1x5x1_avx2,
+			{1, 5, 2}: scatter1x5x2_avx2,
+			{2, 5, 1}: scatter2x5x1_avx2,
+			{2, 5, 2}: scatter2x5x2_avx2,
+			{3, 5, 1}: scatter3x5x1_avx2,
+			{4, 5, 1}: scatter4x5x1_avx2,
+			{5, 5, 1}: scatter5x5x1_avx2,
 		},
 		weights: map[[2]int]func(*Weights){
 			{1, 1}: weights1x1_avx2,
@@ -343,19 +406,20 @@ func new_avx2() *Set {
 			{1, 5}: weights1x5_avx2,
 			{2, 5}: weights2x5_avx2,
 		},
-		Sigmoid:     sigmoid_avx2,
-		ReLU:        relu_avx2,
-		Slope:       slope_avx2,
-		ReLUSlope:   reluslope_avx2,
-		Sum:         sum_avx2,
-		Fingerprint: fingerprint_avx2,
-		LaneSums:    lanes_avx2,
-		Descend:     descend_avx2,
-		AvgPool:     avgpool_avx2,
-		MaxPool:     maxpool_avx2,
-		AvgUnpool:   avgunpool_avx2,
-		MaxUnpool:   maxunpool_avx2,
-		Transpose:   transpose_avx2,
-		Pack:        pack_avx2,
+		Sigmoid:   sigmoid_avx2,
+		ReLU:      relu_avx2,
+		Slope:     slope_avx2,
+		ReLUSlope: reluslope_avx2,
+		Sum:       sum_avx2,
+		Fold:      fingerprint_avx2,
+		LaneSums:  lanes_avx2,
+		Descend:   descend_avx2,
+		AvgPool:   avgpool_avx2,
+		MaxPool:   maxpool_avx2,
+		AvgUnpool: avgunpool_avx2,
+		MaxUnpool: maxunpool_avx2,
+		AvgSlope:  avgslope_avx2,
+		Transpose: transpose_avx2,
+		Pack:      pack_avx2,
 	}
 }

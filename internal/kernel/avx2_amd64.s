@@ -6,12 +6,9 @@
 
 // func correlate1x1_avx2(a *uint64)
 // Requires: AVX, FMA3
-TEXT ·correlate1x1_avx2(SB), NOSPLIT, $24-8
+TEXT ·correlate1x1_avx2(SB), NOSPLIT, $16-8
 	MOVQ a+0(FP), AX
 	MOVQ $+0, 8(SP)
-	MOVQ $+2, 16(SP)
-
-correlate1x1_half:
 	MOVQ (AX), CX
 	MOVQ 24(AX), DX
 	ADDQ 8(SP), CX
@@ -28,19 +25,23 @@ correlate1x1_tile:
 	JE      correlate1x1_zero
 	ADDQ    8(SP), BX
 	VMOVUPS (BX), Y0
+	VMOVUPS 32(BX), Y1
 	JMP     correlate1x1_begin
 
 correlate1x1_zero:
 	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
 	JMP    correlate1x1_begin
 
 correlate1x1_accumulate:
 	MOVQ    DX, BX
 	VMOVUPS (BX), Y0
+	VMOVUPS 32(BX), Y1
 	JMP     correlate1x1_begin
 
 correlate1x1_scalarbias:
 	VBROADCASTSS (BX), Y0
+	VMOVAPS      Y0, Y1
 
 correlate1x1_begin:
 	MOVQ CX, BX
@@ -60,9 +61,11 @@ correlate1x1_row:
 	MOVQ 48(AX), R15
 
 correlate1x1_tap:
-	VMOVUPS      (R13), Y1
-	VBROADCASTSS (R14), Y2
-	VFMADD231PS  Y2, Y1, Y0
+	VMOVUPS      (R13), Y2
+	VMOVUPS      32(R13), Y3
+	VBROADCASTSS (R14), Y4
+	VFMADD231PS  Y4, Y2, Y0
+	VFMADD231PS  Y4, Y3, Y1
 	ADDQ         R8, R13
 	ADDQ         R9, R14
 	DECQ         R15
@@ -77,24 +80,20 @@ correlate1x1_tap:
 	JNZ          correlate1x1_channel
 	MOVQ         DX, BX
 	VMOVUPS      Y0, (BX)
+	VMOVUPS      Y1, 32(BX)
 	ADDQ         $0x00000040, CX
 	ADDQ         $0x00000040, DX
 	DECQ         (SP)
 	JNZ          correlate1x1_tile
 	ADDQ         $0x20, 8(SP)
-	DECQ         16(SP)
-	JNZ          correlate1x1_half
 	VZEROUPPER
 	RET
 
 // func correlate2x1_avx2(a *uint64)
 // Requires: AVX, FMA3
-TEXT ·correlate2x1_avx2(SB), NOSPLIT, $24-8
+TEXT ·correlate2x1_avx2(SB), NOSPLIT, $16-8
 	MOVQ a+0(FP), AX
 	MOVQ $+0, 8(SP)
-	MOVQ $+2, 16(SP)
-
-correlate2x1_half:
 	MOVQ (AX), CX
 	MOVQ 24(AX), DX
 	ADDQ 8(SP), CX
@@ -111,24 +110,32 @@ correlate2x1_tile:
 	JE      correlate2x1_zero
 	ADDQ    8(SP), BX
 	VMOVUPS (BX), Y0
-	VMOVAPS Y0, Y1
+	VMOVAPS Y0, Y2
+	VMOVUPS 32(BX), Y1
+	VMOVAPS Y1, Y3
 	JMP     correlate2x1_begin
 
 correlate2x1_zero:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
 	JMP    correlate2x1_begin
 
 correlate2x1_accumulate:
 	MOVQ    DX, BX
 	VMOVUPS (BX), Y0
+	VMOVUPS 32(BX), Y1
 	ADDQ    104(AX), BX
-	VMOVUPS (BX), Y1
+	VMOVUPS (BX), Y2
+	VMOVUPS 32(BX), Y3
 	JMP     correlate2x1_begin
 
 correlate2x1_scalarbias:
 	VBROADCASTSS (BX), Y0
-	VBROADCASTSS 4(BX), Y1
+	VMOVAPS      Y0, Y1
+	VBROADCASTSS 4(BX), Y2
+	VMOVAPS      Y2, Y3
 
 correlate2x1_begin:
 	MOVQ CX, BX
@@ -148,11 +155,14 @@ correlate2x1_row:
 	MOVQ 48(AX), R15
 
 correlate2x1_tap:
-	VMOVUPS      (R13), Y2
-	VBROADCASTSS (R14), Y3
-	VFMADD231PS  Y3, Y2, Y0
-	VBROADCASTSS 4(R14), Y3
-	VFMADD231PS  Y3, Y2, Y1
+	VMOVUPS      (R13), Y4
+	VMOVUPS      32(R13), Y5
+	VBROADCASTSS (R14), Y6
+	VFMADD231PS  Y6, Y4, Y0
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS 4(R14), Y6
+	VFMADD231PS  Y6, Y4, Y2
+	VFMADD231PS  Y6, Y5, Y3
 	ADDQ         R8, R13
 	ADDQ         R9, R14
 	DECQ         R15
@@ -167,26 +177,138 @@ correlate2x1_tap:
 	JNZ          correlate2x1_channel
 	MOVQ         DX, BX
 	VMOVUPS      Y0, (BX)
+	VMOVUPS      Y1, 32(BX)
 	ADDQ         104(AX), BX
-	VMOVUPS      Y1, (BX)
+	VMOVUPS      Y2, (BX)
+	VMOVUPS      Y3, 32(BX)
 	ADDQ         $0x00000040, CX
 	ADDQ         $0x00000040, DX
 	DECQ         (SP)
 	JNZ          correlate2x1_tile
 	ADDQ         $0x20, 8(SP)
-	DECQ         16(SP)
-	JNZ          correlate2x1_half
+	VZEROUPPER
+	RET
+
+// func correlate3x1_avx2(a *uint64)
+// Requires: AVX, FMA3
+TEXT ·correlate3x1_avx2(SB), NOSPLIT, $16-8
+	MOVQ a+0(FP), AX
+	MOVQ $+0, 8(SP)
+	MOVQ (AX), CX
+	MOVQ 24(AX), DX
+	ADDQ 8(SP), CX
+	ADDQ 8(SP), DX
+	MOVQ 112(AX), BX
+	MOVQ BX, (SP)
+
+correlate3x1_tile:
+	MOVQ    16(AX), BX
+	CMPQ    120(AX), $0x01
+	JL      correlate3x1_scalarbias
+	JE      correlate3x1_accumulate
+	CMPQ    120(AX), $0x02
+	JE      correlate3x1_zero
+	ADDQ    8(SP), BX
+	VMOVUPS (BX), Y0
+	VMOVAPS Y0, Y2
+	VMOVAPS Y0, Y4
+	VMOVUPS 32(BX), Y1
+	VMOVAPS Y1, Y3
+	VMOVAPS Y1, Y5
+	JMP     correlate3x1_begin
+
+correlate3x1_zero:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	JMP    correlate3x1_begin
+
+correlate3x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Y0
+	VMOVUPS 32(BX), Y1
+	ADDQ    104(AX), BX
+	VMOVUPS (BX), Y2
+	VMOVUPS 32(BX), Y3
+	ADDQ    104(AX), BX
+	VMOVUPS (BX), Y4
+	VMOVUPS 32(BX), Y5
+	JMP     correlate3x1_begin
+
+correlate3x1_scalarbias:
+	VBROADCASTSS (BX), Y0
+	VMOVAPS      Y0, Y1
+	VBROADCASTSS 4(BX), Y2
+	VMOVAPS      Y2, Y3
+	VBROADCASTSS 8(BX), Y4
+	VMOVAPS      Y4, Y5
+
+correlate3x1_begin:
+	MOVQ CX, BX
+	MOVQ 8(AX), SI
+	MOVQ 32(AX), DI
+	MOVQ 56(AX), R8
+	MOVQ 80(AX), R9
+
+correlate3x1_channel:
+	MOVQ BX, R10
+	MOVQ SI, R11
+	MOVQ 40(AX), R12
+
+correlate3x1_row:
+	MOVQ R10, R13
+	MOVQ R11, R14
+	MOVQ 48(AX), R15
+
+correlate3x1_tap:
+	VMOVUPS      (R13), Y6
+	VMOVUPS      32(R13), Y7
+	VBROADCASTSS (R14), Y8
+	VFMADD231PS  Y8, Y6, Y0
+	VFMADD231PS  Y8, Y7, Y1
+	VBROADCASTSS 4(R14), Y8
+	VFMADD231PS  Y8, Y6, Y2
+	VFMADD231PS  Y8, Y7, Y3
+	VBROADCASTSS 8(R14), Y8
+	VFMADD231PS  Y8, Y6, Y4
+	VFMADD231PS  Y8, Y7, Y5
+	ADDQ         R8, R13
+	ADDQ         R9, R14
+	DECQ         R15
+	JNZ          correlate3x1_tap
+	ADDQ         64(AX), R10
+	ADDQ         88(AX), R11
+	DECQ         R12
+	JNZ          correlate3x1_row
+	ADDQ         72(AX), BX
+	ADDQ         96(AX), SI
+	DECQ         DI
+	JNZ          correlate3x1_channel
+	MOVQ         DX, BX
+	VMOVUPS      Y0, (BX)
+	VMOVUPS      Y1, 32(BX)
+	ADDQ         104(AX), BX
+	VMOVUPS      Y2, (BX)
+	VMOVUPS      Y3, 32(BX)
+	ADDQ         104(AX), BX
+	VMOVUPS      Y4, (BX)
+	VMOVUPS      Y5, 32(BX)
+	ADDQ         $0x00000040, CX
+	ADDQ         $0x00000040, DX
+	DECQ         (SP)
+	JNZ          correlate3x1_tile
+	ADDQ         $0x20, 8(SP)
 	VZEROUPPER
 	RET
 
 // func correlate4x1_avx2(a *uint64)
 // Requires: AVX, FMA3
-TEXT ·correlate4x1_avx2(SB), NOSPLIT, $24-8
+TEXT ·correlate4x1_avx2(SB), NOSPLIT, $16-8
 	MOVQ a+0(FP), AX
 	MOVQ $+0, 8(SP)
-	MOVQ $+2, 16(SP)
-
-correlate4x1_half:
 	MOVQ (AX), CX
 	MOVQ 24(AX), DX
 	ADDQ 8(SP), CX
@@ -203,9 +325,13 @@ correlate4x1_tile:
 	JE      correlate4x1_zero
 	ADDQ    8(SP), BX
 	VMOVUPS (BX), Y0
-	VMOVAPS Y0, Y1
 	VMOVAPS Y0, Y2
-	VMOVAPS Y0, Y3
+	VMOVAPS Y0, Y4
+	VMOVAPS Y0, Y6
+	VMOVUPS 32(BX), Y1
+	VMOVAPS Y1, Y3
+	VMOVAPS Y1, Y5
+	VMOVAPS Y1, Y7
 	JMP     correlate4x1_begin
 
 correlate4x1_zero:
@@ -213,24 +339,36 @@ correlate4x1_zero:
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
 	JMP    correlate4x1_begin
 
 correlate4x1_accumulate:
 	MOVQ    DX, BX
 	VMOVUPS (BX), Y0
-	ADDQ    104(AX), BX
-	VMOVUPS (BX), Y1
+	VMOVUPS 32(BX), Y1
 	ADDQ    104(AX), BX
 	VMOVUPS (BX), Y2
+	VMOVUPS 32(BX), Y3
 	ADDQ    104(AX), BX
-	VMOVUPS (BX), Y3
+	VMOVUPS (BX), Y4
+	VMOVUPS 32(BX), Y5
+	ADDQ    104(AX), BX
+	VMOVUPS (BX), Y6
+	VMOVUPS 32(BX), Y7
 	JMP     correlate4x1_begin
 
 correlate4x1_scalarbias:
 	VBROADCASTSS (BX), Y0
-	VBROADCASTSS 4(BX), Y1
-	VBROADCASTSS 8(BX), Y2
-	VBROADCASTSS 12(BX), Y3
+	VMOVAPS      Y0, Y1
+	VBROADCASTSS 4(BX), Y2
+	VMOVAPS      Y2, Y3
+	VBROADCASTSS 8(BX), Y4
+	VMOVAPS      Y4, Y5
+	VBROADCASTSS 12(BX), Y6
+	VMOVAPS      Y6, Y7
 
 correlate4x1_begin:
 	MOVQ CX, BX
@@ -250,15 +388,20 @@ correlate4x1_row:
 	MOVQ 48(AX), R15
 
 correlate4x1_tap:
-	VMOVUPS      (R13), Y4
-	VBROADCASTSS (R14), Y5
-	VFMADD231PS  Y5, Y4, Y0
-	VBROADCASTSS 4(R14), Y5
-	VFMADD231PS  Y5, Y4, Y1
-	VBROADCASTSS 8(R14), Y5
-	VFMADD231PS  Y5, Y4, Y2
-	VBROADCASTSS 12(R14), Y5
-	VFMADD231PS  Y5, Y4, Y3
+	VMOVUPS      (R13), Y8
+	VMOVUPS      32(R13), Y9
+	VBROADCASTSS (R14), Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VFMADD231PS  Y10, Y9, Y1
+	VBROADCASTSS 4(R14), Y10
+	VFMADD231PS  Y10, Y8, Y2
+	VFMADD231PS  Y10, Y9, Y3
+	VBROADCASTSS 8(R14), Y10
+	VFMADD231PS  Y10, Y8, Y4
+	VFMADD231PS  Y10, Y9, Y5
+	VBROADCASTSS 12(R14), Y10
+	VFMADD231PS  Y10, Y8, Y6
+	VFMADD231PS  Y10, Y9, Y7
 	ADDQ         R8, R13
 	ADDQ         R9, R14
 	DECQ         R15
@@ -273,30 +416,29 @@ correlate4x1_tap:
 	JNZ          correlate4x1_channel
 	MOVQ         DX, BX
 	VMOVUPS      Y0, (BX)
-	ADDQ         104(AX), BX
-	VMOVUPS      Y1, (BX)
+	VMOVUPS      Y1, 32(BX)
 	ADDQ         104(AX), BX
 	VMOVUPS      Y2, (BX)
+	VMOVUPS      Y3, 32(BX)
 	ADDQ         104(AX), BX
-	VMOVUPS      Y3, (BX)
+	VMOVUPS      Y4, (BX)
+	VMOVUPS      Y5, 32(BX)
+	ADDQ         104(AX), BX
+	VMOVUPS      Y6, (BX)
+	VMOVUPS      Y7, 32(BX)
 	ADDQ         $0x00000040, CX
 	ADDQ         $0x00000040, DX
 	DECQ         (SP)
 	JNZ          correlate4x1_tile
 	ADDQ         $0x20, 8(SP)
-	DECQ         16(SP)
-	JNZ          correlate4x1_half
 	VZEROUPPER
 	RET
 
 // func correlate5x1_avx2(a *uint64)
 // Requires: AVX, FMA3
-TEXT ·correlate5x1_avx2(SB), NOSPLIT, $24-8
+TEXT ·correlate5x1_avx2(SB), NOSPLIT, $16-8
 	MOVQ a+0(FP), AX
 	MOVQ $+0, 8(SP)
-	MOVQ $+2, 16(SP)
-
-correlate5x1_half:
 	MOVQ (AX), CX
 	MOVQ 24(AX), DX
 	ADDQ 8(SP), CX
@@ -313,10 +455,15 @@ correlate5x1_tile:
 	JE      correlate5x1_zero
 	ADDQ    8(SP), BX
 	VMOVUPS (BX), Y0
-	VMOVAPS Y0, Y1
 	VMOVAPS Y0, Y2
-	VMOVAPS Y0, Y3
 	VMOVAPS Y0, Y4
+	VMOVAPS Y0, Y6
+	VMOVAPS Y0, Y8
+	VMOVUPS 32(BX), Y1
+	VMOVAPS Y1, Y3
+	VMOVAPS Y1, Y5
+	VMOVAPS Y1, Y7
+	VMOVAPS Y1, Y9
 	JMP     correlate5x1_begin
 
 correlate5x1_zero:
@@ -325,27 +472,42 @@ correlate5x1_zero:
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
 	JMP    correlate5x1_begin
 
 correlate5x1_accumulate:
 	MOVQ    DX, BX
 	VMOVUPS (BX), Y0
-	ADDQ    104(AX), BX
-	VMOVUPS (BX), Y1
+	VMOVUPS 32(BX), Y1
 	ADDQ    104(AX), BX
 	VMOVUPS (BX), Y2
-	ADDQ    104(AX), BX
-	VMOVUPS (BX), Y3
+	VMOVUPS 32(BX), Y3
 	ADDQ    104(AX), BX
 	VMOVUPS (BX), Y4
+	VMOVUPS 32(BX), Y5
+	ADDQ    104(AX), BX
+	VMOVUPS (BX), Y6
+	VMOVUPS 32(BX), Y7
+	ADDQ    104(AX), BX
+	VMOVUPS (BX), Y8
+	VMOVUPS 32(BX), Y9
 	JMP     correlate5x1_begin
 
 correlate5x1_scalarbias:
 	VBROADCASTSS (BX), Y0
-	VBROADCASTSS 4(BX), Y1
-	VBROADCASTSS 8(BX), Y2
-	VBROADCASTSS 12(BX), Y3
-	VBROADCASTSS 16(BX), Y4
+	VMOVAPS      Y0, Y1
+	VBROADCASTSS 4(BX), Y2
+	VMOVAPS      Y2, Y3
+	VBROADCASTSS 8(BX), Y4
+	VMOVAPS      Y4, Y5
+	VBROADCASTSS 12(BX), Y6
+	VMOVAPS      Y6, Y7
+	VBROADCASTSS 16(BX), Y8
+	VMOVAPS      Y8, Y9
 
 correlate5x1_begin:
 	MOVQ CX, BX
@@ -365,17 +527,23 @@ correlate5x1_row:
 	MOVQ 48(AX), R15
 
 correlate5x1_tap:
-	VMOVUPS      (R13), Y5
-	VBROADCASTSS (R14), Y6
-	VFMADD231PS  Y6, Y5, Y0
-	VBROADCASTSS 4(R14), Y6
-	VFMADD231PS  Y6, Y5, Y1
-	VBROADCASTSS 8(R14), Y6
-	VFMADD231PS  Y6, Y5, Y2
-	VBROADCASTSS 12(R14), Y6
-	VFMADD231PS  Y6, Y5, Y3
-	VBROADCASTSS 16(R14), Y6
-	VFMADD231PS  Y6, Y5, Y4
+	VMOVUPS      (R13), Y10
+	VMOVUPS      32(R13), Y11
+	VBROADCASTSS (R14), Y12
+	VFMADD231PS  Y12, Y10, Y0
+	VFMADD231PS  Y12, Y11, Y1
+	VBROADCASTSS 4(R14), Y12
+	VFMADD231PS  Y12, Y10, Y2
+	VFMADD231PS  Y12, Y11, Y3
+	VBROADCASTSS 8(R14), Y12
+	VFMADD231PS  Y12, Y10, Y4
+	VFMADD231PS  Y12, Y11, Y5
+	VBROADCASTSS 12(R14), Y12
+	VFMADD231PS  Y12, Y10, Y6
+	VFMADD231PS  Y12, Y11, Y7
+	VBROADCASTSS 16(R14), Y12
+	VFMADD231PS  Y12, Y10, Y8
+	VFMADD231PS  Y12, Y11, Y9
 	ADDQ         R8, R13
 	ADDQ         R9, R14
 	DECQ         R15
@@ -390,32 +558,32 @@ correlate5x1_tap:
 	JNZ          correlate5x1_channel
 	MOVQ         DX, BX
 	VMOVUPS      Y0, (BX)
-	ADDQ         104(AX), BX
-	VMOVUPS      Y1, (BX)
+	VMOVUPS      Y1, 32(BX)
 	ADDQ         104(AX), BX
 	VMOVUPS      Y2, (BX)
-	ADDQ         104(AX), BX
-	VMOVUPS      Y3, (BX)
+	VMOVUPS      Y3, 32(BX)
 	ADDQ         104(AX), BX
 	VMOVUPS      Y4, (BX)
+	VMOVUPS      Y5, 32(BX)
+	ADDQ         104(AX), BX
+	VMOVUPS      Y6, (BX)
+	VMOVUPS      Y7, 32(BX)
+	ADDQ         104(AX), BX
+	VMOVUPS      Y8, (BX)
+	VMOVUPS      Y9, 32(BX)
 	ADDQ         $0x00000040, CX
 	ADDQ         $0x00000040, DX
 	DECQ         (SP)
 	JNZ          correlate5x1_tile
 	ADDQ         $0x20, 8(SP)
-	DECQ         16(SP)
-	JNZ          correlate5x1_half
 	VZEROUPPER
 	RET
 
 // func correlate6x1_avx2(a *uint64)
 // Requires: AVX, FMA3
-TEXT ·correlate6x1_avx2(SB), NOSPLIT, $24-8
+TEXT ·correlate6x1_avx2(SB), NOSPLIT, $16-8
 	MOVQ a+0(FP), AX
 	MOVQ $+0, 8(SP)
-	MOVQ $+2, 16(SP)
-
-correlate6x1_half:
 	MOVQ (AX), CX
 	MOVQ 24(AX), DX
 	ADDQ 8(SP), CX
@@ -432,11 +600,17 @@ correlate6x1_tile:
 	JE      correlate6x1_zero
 	ADDQ    8(SP), BX
 	VMOVUPS (BX), Y0
-	VMOVAPS Y0, Y1
 	VMOVAPS Y0, Y2
-	VMOVAPS Y0, Y3
 	VMOVAPS Y0, Y4
-	VMOVAPS Y0, Y5
+	VMOVAPS Y0, Y6
+	VMOVAPS Y0, Y8
+	VMOVAPS Y0, Y10
+	VMOVUPS 32(BX), Y1
+	VMOVAPS Y1, Y3
+	VMOVAPS Y1, Y5
+	VMOVAPS Y1, Y7
+	VMOVAPS Y1, Y9
+	VMOVAPS Y1, Y11
 	JMP     correlate6x1_begin
 
 correlate6x1_zero:
@@ -446,30 +620,48 @@ correlate6x1_zero:
 	VXORPS Y3, Y3, Y3
 	VXORPS Y4, Y4, Y4
 	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	VXORPS Y10, Y10, Y10
+	VXORPS Y11, Y11, Y11
 	JMP    correlate6x1_begin
 
 correlate6x1_accumulate:
 	MOVQ    DX, BX
 	VMOVUPS (BX), Y0
-	ADDQ    104(AX), BX
-	VMOVUPS (BX), Y1
+	VMOVUPS 32(BX), Y1
 	ADDQ    104(AX), BX
 	VMOVUPS (BX), Y2
-	ADDQ    104(AX), BX
-	VMOVUPS (BX), Y3
+	VMOVUPS 32(BX), Y3
 	ADDQ    104(AX), BX
 	VMOVUPS (BX), Y4
+	VMOVUPS 32(BX), Y5
 	ADDQ    104(AX), BX
-	VMOVUPS (BX), Y5
+	VMOVUPS (BX), Y6
+	VMOVUPS 32(BX), Y7
+	ADDQ    104(AX), BX
+	VMOVUPS (BX), Y8
+	VMOVUPS 32(BX), Y9
+	ADDQ    104(AX), BX
+	VMOVUPS (BX), Y10
+	VMOVUPS 32(BX), Y11
 	JMP     correlate6x1_begin
 
 correlate6x1_scalarbias:
 	VBROADCASTSS (BX), Y0
-	VBROADCASTSS 4(BX), Y1
-	VBROADCASTSS 8(BX), Y2
-	VBROADCASTSS 12(BX), Y3
-	VBROADCASTSS 16(BX), Y4
-	VBROADCASTSS 20(BX), Y5
+	VMOVAPS      Y0, Y1
+	VBROADCASTSS 4(BX), Y2
+	VMOVAPS      Y2, Y3
+	VBROADCASTSS 8(BX), Y4
+	VMOVAPS      Y4, Y5
+	VBROADCASTSS 12(BX), Y6
+	VMOVAPS      Y6, Y7
+	VBROADCASTSS 16(BX), Y8
+	VMOVAPS      Y8, Y9
+	VBROADCASTSS 20(BX), Y10
+	VMOVAPS      Y10, Y11
 
 correlate6x1_begin:
 	MOVQ CX, BX
@@ -489,19 +681,26 @@ correlate6x1_row:
 	MOVQ 48(AX), R15
 
 correlate6x1_tap:
-	VMOVUPS      (R13), Y6
-	VBROADCASTSS (R14), Y7
-	VFMADD231PS  Y7, Y6, Y0
-	VBROADCASTSS 4(R14), Y7
-	VFMADD231PS  Y7, Y6, Y1
-	VBROADCASTSS 8(R14), Y7
-	VFMADD231PS  Y7, Y6, Y2
-	VBROADCASTSS 12(R14), Y7
-	VFMADD231PS  Y7, Y6, Y3
-	VBROADCASTSS 16(R14), Y7
-	VFMADD231PS  Y7, Y6, Y4
-	VBROADCASTSS 20(R14), Y7
-	VFMADD231PS  Y7, Y6, Y5
+	VMOVUPS      (R13), Y12
+	VMOVUPS      32(R13), Y13
+	VBROADCASTSS (R14), Y14
+	VFMADD231PS  Y14, Y12, Y0
+	VFMADD231PS  Y14, Y13, Y1
+	VBROADCASTSS 4(R14), Y14
+	VFMADD231PS  Y14, Y12, Y2
+	VFMADD231PS  Y14, Y13, Y3
+	VBROADCASTSS 8(R14), Y14
+	VFMADD231PS  Y14, Y12, Y4
+	VFMADD231PS  Y14, Y13, Y5
+	VBROADCASTSS 12(R14), Y14
+	VFMADD231PS  Y14, Y12, Y6
+	VFMADD231PS  Y14, Y13, Y7
+	VBROADCASTSS 16(R14), Y14
+	VFMADD231PS  Y14, Y12, Y8
+	VFMADD231PS  Y14, Y13, Y9
+	VBROADCASTSS 20(R14), Y14
+	VFMADD231PS  Y14, Y12, Y10
+	VFMADD231PS  Y14, Y13, Y11
 	ADDQ         R8, R13
 	ADDQ         R9, R14
 	DECQ         R15
@@ -516,515 +715,27 @@ correlate6x1_tap:
 	JNZ          correlate6x1_channel
 	MOVQ         DX, BX
 	VMOVUPS      Y0, (BX)
-	ADDQ         104(AX), BX
-	VMOVUPS      Y1, (BX)
+	VMOVUPS      Y1, 32(BX)
 	ADDQ         104(AX), BX
 	VMOVUPS      Y2, (BX)
-	ADDQ         104(AX), BX
-	VMOVUPS      Y3, (BX)
+	VMOVUPS      Y3, 32(BX)
 	ADDQ         104(AX), BX
 	VMOVUPS      Y4, (BX)
+	VMOVUPS      Y5, 32(BX)
 	ADDQ         104(AX), BX
-	VMOVUPS      Y5, (BX)
+	VMOVUPS      Y6, (BX)
+	VMOVUPS      Y7, 32(BX)
+	ADDQ         104(AX), BX
+	VMOVUPS      Y8, (BX)
+	VMOVUPS      Y9, 32(BX)
+	ADDQ         104(AX), BX
+	VMOVUPS      Y10, (BX)
+	VMOVUPS      Y11, 32(BX)
 	ADDQ         $0x00000040, CX
 	ADDQ         $0x00000040, DX
 	DECQ         (SP)
 	JNZ          correlate6x1_tile
 	ADDQ         $0x20, 8(SP)
-	DECQ         16(SP)
-	JNZ          correlate6x1_half
-	VZEROUPPER
-	RET
-
-// func correlate8x1_avx2(a *uint64)
-// Requires: AVX, FMA3
-TEXT ·correlate8x1_avx2(SB), NOSPLIT, $24-8
-	MOVQ a+0(FP), AX
-	MOVQ $+0, 8(SP)
-	MOVQ $+2, 16(SP)
-
-correlate8x1_half:
-	MOVQ (AX), CX
-	MOVQ 24(AX), DX
-	ADDQ 8(SP), CX
-	ADDQ 8(SP), DX
-	MOVQ 112(AX), BX
-	MOVQ BX, (SP)
-
-correlate8x1_tile:
-	MOVQ    16(AX), BX
-	CMPQ    120(AX), $0x01
-	JL      correlate8x1_scalarbias
-	JE      correlate8x1_accumulate
-	CMPQ    120(AX), $0x02
-	JE      correlate8x1_zero
-	ADDQ    8(SP), BX
-	VMOVUPS (BX), Y0
-	VMOVAPS Y0, Y1
-	VMOVAPS Y0, Y2
-	VMOVAPS Y0, Y3
-	VMOVAPS Y0, Y4
-	VMOVAPS Y0, Y5
-	VMOVAPS Y0, Y6
-	VMOVAPS Y0, Y7
-	JMP     correlate8x1_begin
-
-correlate8x1_zero:
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	JMP    correlate8x1_begin
-
-correlate8x1_accumulate:
-	MOVQ    DX, BX
-	VMOVUPS (BX), Y0
-	ADDQ    104(AX), BX
-	VMOVUPS (BX), Y1
-	ADDQ    104(AX), BX
-	VMOVUPS (BX), Y2
-	ADDQ    104(AX), BX
-	VMOVUPS (BX), Y3
-	ADDQ    104(AX), BX
-	VMOVUPS (BX), Y4
-	ADDQ    104(AX), BX
-	VMOVUPS (BX), Y5
-	ADDQ    104(AX), BX
-	VMOVUPS (BX), Y6
-	ADDQ    104(AX), BX
-	VMOVUPS (BX), Y7
-	JMP     correlate8x1_begin
-
-correlate8x1_scalarbias:
-	VBROADCASTSS (BX), Y0
-	VBROADCASTSS 4(BX), Y1
-	VBROADCASTSS 8(BX), Y2
-	VBROADCASTSS 12(BX), Y3
-	VBROADCASTSS 16(BX), Y4
-	VBROADCASTSS 20(BX), Y5
-	VBROADCASTSS 24(BX), Y6
-	VBROADCASTSS 28(BX), Y7
-
-correlate8x1_begin:
-	MOVQ CX, BX
-	MOVQ 8(AX), SI
-	MOVQ 32(AX), DI
-	MOVQ 56(AX), R8
-	MOVQ 80(AX), R9
-
-correlate8x1_channel:
-	MOVQ BX, R10
-	MOVQ SI, R11
-	MOVQ 40(AX), R12
-
-correlate8x1_row:
-	MOVQ R10, R13
-	MOVQ R11, R14
-	MOVQ 48(AX), R15
-
-correlate8x1_tap:
-	VMOVUPS      (R13), Y8
-	VBROADCASTSS (R14), Y9
-	VFMADD231PS  Y9, Y8, Y0
-	VBROADCASTSS 4(R14), Y9
-	VFMADD231PS  Y9, Y8, Y1
-	VBROADCASTSS 8(R14), Y9
-	VFMADD231PS  Y9, Y8, Y2
-	VBROADCASTSS 12(R14), Y9
-	VFMADD231PS  Y9, Y8, Y3
-	VBROADCASTSS 16(R14), Y9
-	VFMADD231PS  Y9, Y8, Y4
-	VBROADCASTSS 20(R14), Y9
-	VFMADD231PS  Y9, Y8, Y5
-	VBROADCASTSS 24(R14), Y9
-	VFMADD231PS  Y9, Y8, Y6
-	VBROADCASTSS 28(R14), Y9
-	VFMADD231PS  Y9, Y8, Y7
-	ADDQ         R8, R13
-	ADDQ         R9, R14
-	DECQ         R15
-	JNZ          correlate8x1_tap
-	ADDQ         64(AX), R10
-	ADDQ         88(AX), R11
-	DECQ         R12
-	JNZ          correlate8x1_row
-	ADDQ         72(AX), BX
-	ADDQ         96(AX), SI
-	DECQ         DI
-	JNZ          correlate8x1_channel
-	MOVQ         DX, BX
-	VMOVUPS      Y0, (BX)
-	ADDQ         104(AX), BX
-	VMOVUPS      Y1, (BX)
-	ADDQ         104(AX), BX
-	VMOVUPS      Y2, (BX)
-	ADDQ         104(AX), BX
-	VMOVUPS      Y3, (BX)
-	ADDQ         104(AX), BX
-	VMOVUPS      Y4, (BX)
-	ADDQ         104(AX), BX
-	VMOVUPS      Y5, (BX)
-	ADDQ         104(AX), BX
-	VMOVUPS      Y6, (BX)
-	ADDQ         104(AX), BX
-	VMOVUPS      Y7, (BX)
-	ADDQ         $0x00000040, CX
-	ADDQ         $0x00000040, DX
-	DECQ         (SP)
-	JNZ          correlate8x1_tile
-	ADDQ         $0x20, 8(SP)
-	DECQ         16(SP)
-	JNZ          correlate8x1_half
-	VZEROUPPER
-	RET
-
-// func correlate10x1_avx2(a *uint64)
-// Requires: AVX, FMA3
-TEXT ·correlate10x1_avx2(SB), NOSPLIT, $24-8
-	MOVQ a+0(FP), AX
-	MOVQ $+0, 8(SP)
-	MOVQ $+2, 16(SP)
-
-correlate10x1_half:
-	MOVQ (AX), CX
-	MOVQ 24(AX), DX
-	ADDQ 8(SP), CX
-	ADDQ 8(SP), DX
-	MOVQ 112(AX), BX
-	MOVQ BX, (SP)
-
-correlate10x1_tile:
-	MOVQ    16(AX), BX
-	CMPQ    120(AX), $0x01
-	JL      correlate10x1_scalarbias
-	JE      correlate10x1_accumulate
-	CMPQ    120(AX), $0x02
-	JE      correlate10x1_zero
-	ADDQ    8(SP), BX
-	VMOVUPS (BX), Y0
-	VMOVAPS Y0, Y1
-	VMOVAPS Y0, Y2
-	VMOVAPS Y0, Y3
-	VMOVAPS Y0, Y4
-	VMOVAPS Y0, Y5
-	VMOVAPS Y0, Y6
-	VMOVAPS Y0, Y7
-	VMOVAPS Y0, Y8
-	VMOVAPS Y0, Y9
-	JMP     correlate10x1_begin
-
-correlate10x1_zero:
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	VXORPS Y8, Y8, Y8
-	VXORPS Y9, Y9, Y9
-	JMP    correlate10x1_begin
-
-correlate10x1_accumulate:
-	MOVQ    DX, BX
-	VMOVUPS (BX), Y0
-	ADDQ    104(AX), BX
-	VMOVUPS (BX), Y1
-	ADDQ    104(AX), BX
-	VMOVUPS (BX), Y2
-	ADDQ    104(AX), BX
-	VMOVUPS (BX), Y3
-	ADDQ    104(AX), BX
-	VMOVUPS (BX), Y4
-	ADDQ    104(AX), BX
-	VMOVUPS (BX), Y5
-	ADDQ    104(AX), BX
-	VMOVUPS (BX), Y6
-	ADDQ    104(AX), BX
-	VMOVUPS (BX), Y7
-	ADDQ    104(AX), BX
-	VMOVUPS (BX), Y8
-	ADDQ    104(AX), BX
-	VMOVUPS (BX), Y9
-	JMP     correlate10x1_begin
-
-correlate10x1_scalarbias:
-	VBROADCASTSS (BX), Y0
-	VBROADCASTSS 4(BX), Y1
-	VBROADCASTSS 8(BX), Y2
-	VBROADCASTSS 12(BX), Y3
-	VBROADCASTSS 16(BX), Y4
-	VBROADCASTSS 20(BX), Y5
-	VBROADCASTSS 24(BX), Y6
-	VBROADCASTSS 28(BX), Y7
-	VBROADCASTSS 32(BX), Y8
-	VBROADCASTSS 36(BX), Y9
-
-correlate10x1_begin:
-	MOVQ CX, BX
-	MOVQ 8(AX), SI
-	MOVQ 32(AX), DI
-	MOVQ 56(AX), R8
-	MOVQ 80(AX), R9
-
-correlate10x1_channel:
-	MOVQ BX, R10
-	MOVQ SI, R11
-	MOVQ 40(AX), R12
-
-correlate10x1_row:
-	MOVQ R10, R13
-	MOVQ R11, R14
-	MOVQ 48(AX), R15
-
-correlate10x1_tap:
-	VMOVUPS      (R13), Y10
-	VBROADCASTSS (R14), Y11
-	VFMADD231PS  Y11, Y10, Y0
-	VBROADCASTSS 4(R14), Y11
-	VFMADD231PS  Y11, Y10, Y1
-	VBROADCASTSS 8(R14), Y11
-	VFMADD231PS  Y11, Y10, Y2
-	VBROADCASTSS 12(R14), Y11
-	VFMADD231PS  Y11, Y10, Y3
-	VBROADCASTSS 16(R14), Y11
-	VFMADD231PS  Y11, Y10, Y4
-	VBROADCASTSS 20(R14), Y11
-	VFMADD231PS  Y11, Y10, Y5
-	VBROADCASTSS 24(R14), Y11
-	VFMADD231PS  Y11, Y10, Y6
-	VBROADCASTSS 28(R14), Y11
-	VFMADD231PS  Y11, Y10, Y7
-	VBROADCASTSS 32(R14), Y11
-	VFMADD231PS  Y11, Y10, Y8
-	VBROADCASTSS 36(R14), Y11
-	VFMADD231PS  Y11, Y10, Y9
-	ADDQ         R8, R13
-	ADDQ         R9, R14
-	DECQ         R15
-	JNZ          correlate10x1_tap
-	ADDQ         64(AX), R10
-	ADDQ         88(AX), R11
-	DECQ         R12
-	JNZ          correlate10x1_row
-	ADDQ         72(AX), BX
-	ADDQ         96(AX), SI
-	DECQ         DI
-	JNZ          correlate10x1_channel
-	MOVQ         DX, BX
-	VMOVUPS      Y0, (BX)
-	ADDQ         104(AX), BX
-	VMOVUPS      Y1, (BX)
-	ADDQ         104(AX), BX
-	VMOVUPS      Y2, (BX)
-	ADDQ         104(AX), BX
-	VMOVUPS      Y3, (BX)
-	ADDQ         104(AX), BX
-	VMOVUPS      Y4, (BX)
-	ADDQ         104(AX), BX
-	VMOVUPS      Y5, (BX)
-	ADDQ         104(AX), BX
-	VMOVUPS      Y6, (BX)
-	ADDQ         104(AX), BX
-	VMOVUPS      Y7, (BX)
-	ADDQ         104(AX), BX
-	VMOVUPS      Y8, (BX)
-	ADDQ         104(AX), BX
-	VMOVUPS      Y9, (BX)
-	ADDQ         $0x00000040, CX
-	ADDQ         $0x00000040, DX
-	DECQ         (SP)
-	JNZ          correlate10x1_tile
-	ADDQ         $0x20, 8(SP)
-	DECQ         16(SP)
-	JNZ          correlate10x1_half
-	VZEROUPPER
-	RET
-
-// func correlate12x1_avx2(a *uint64)
-// Requires: AVX, FMA3
-TEXT ·correlate12x1_avx2(SB), NOSPLIT, $24-8
-	MOVQ a+0(FP), AX
-	MOVQ $+0, 8(SP)
-	MOVQ $+2, 16(SP)
-
-correlate12x1_half:
-	MOVQ (AX), CX
-	MOVQ 24(AX), DX
-	ADDQ 8(SP), CX
-	ADDQ 8(SP), DX
-	MOVQ 112(AX), BX
-	MOVQ BX, (SP)
-
-correlate12x1_tile:
-	MOVQ    16(AX), BX
-	CMPQ    120(AX), $0x01
-	JL      correlate12x1_scalarbias
-	JE      correlate12x1_accumulate
-	CMPQ    120(AX), $0x02
-	JE      correlate12x1_zero
-	ADDQ    8(SP), BX
-	VMOVUPS (BX), Y0
-	VMOVAPS Y0, Y1
-	VMOVAPS Y0, Y2
-	VMOVAPS Y0, Y3
-	VMOVAPS Y0, Y4
-	VMOVAPS Y0, Y5
-	VMOVAPS Y0, Y6
-	VMOVAPS Y0, Y7
-	VMOVAPS Y0, Y8
-	VMOVAPS Y0, Y9
-	VMOVAPS Y0, Y10
-	VMOVAPS Y0, Y11
-	JMP     correlate12x1_begin
-
-correlate12x1_zero:
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	VXORPS Y8, Y8, Y8
-	VXORPS Y9, Y9, Y9
-	VXORPS Y10, Y10, Y10
-	VXORPS Y11, Y11, Y11
-	JMP    correlate12x1_begin
-
-correlate12x1_accumulate:
-	MOVQ    DX, BX
-	VMOVUPS (BX), Y0
-	ADDQ    104(AX), BX
-	VMOVUPS (BX), Y1
-	ADDQ    104(AX), BX
-	VMOVUPS (BX), Y2
-	ADDQ    104(AX), BX
-	VMOVUPS (BX), Y3
-	ADDQ    104(AX), BX
-	VMOVUPS (BX), Y4
-	ADDQ    104(AX), BX
-	VMOVUPS (BX), Y5
-	ADDQ    104(AX), BX
-	VMOVUPS (BX), Y6
-	ADDQ    104(AX), BX
-	VMOVUPS (BX), Y7
-	ADDQ    104(AX), BX
-	VMOVUPS (BX), Y8
-	ADDQ    104(AX), BX
-	VMOVUPS (BX), Y9
-	ADDQ    104(AX), BX
-	VMOVUPS (BX), Y10
-	ADDQ    104(AX), BX
-	VMOVUPS (BX), Y11
-	JMP     correlate12x1_begin
-
-correlate12x1_scalarbias:
-	VBROADCASTSS (BX), Y0
-	VBROADCASTSS 4(BX), Y1
-	VBROADCASTSS 8(BX), Y2
-	VBROADCASTSS 12(BX), Y3
-	VBROADCASTSS 16(BX), Y4
-	VBROADCASTSS 20(BX), Y5
-	VBROADCASTSS 24(BX), Y6
-	VBROADCASTSS 28(BX), Y7
-	VBROADCASTSS 32(BX), Y8
-	VBROADCASTSS 36(BX), Y9
-	VBROADCASTSS 40(BX), Y10
-	VBROADCASTSS 44(BX), Y11
-
-correlate12x1_begin:
-	MOVQ CX, BX
-	MOVQ 8(AX), SI
-	MOVQ 32(AX), DI
-	MOVQ 56(AX), R8
-	MOVQ 80(AX), R9
-
-correlate12x1_channel:
-	MOVQ BX, R10
-	MOVQ SI, R11
-	MOVQ 40(AX), R12
-
-correlate12x1_row:
-	MOVQ R10, R13
-	MOVQ R11, R14
-	MOVQ 48(AX), R15
-
-correlate12x1_tap:
-	VMOVUPS      (R13), Y12
-	VBROADCASTSS (R14), Y13
-	VFMADD231PS  Y13, Y12, Y0
-	VBROADCASTSS 4(R14), Y13
-	VFMADD231PS  Y13, Y12, Y1
-	VBROADCASTSS 8(R14), Y13
-	VFMADD231PS  Y13, Y12, Y2
-	VBROADCASTSS 12(R14), Y13
-	VFMADD231PS  Y13, Y12, Y3
-	VBROADCASTSS 16(R14), Y13
-	VFMADD231PS  Y13, Y12, Y4
-	VBROADCASTSS 20(R14), Y13
-	VFMADD231PS  Y13, Y12, Y5
-	VBROADCASTSS 24(R14), Y13
-	VFMADD231PS  Y13, Y12, Y6
-	VBROADCASTSS 28(R14), Y13
-	VFMADD231PS  Y13, Y12, Y7
-	VBROADCASTSS 32(R14), Y13
-	VFMADD231PS  Y13, Y12, Y8
-	VBROADCASTSS 36(R14), Y13
-	VFMADD231PS  Y13, Y12, Y9
-	VBROADCASTSS 40(R14), Y13
-	VFMADD231PS  Y13, Y12, Y10
-	VBROADCASTSS 44(R14), Y13
-	VFMADD231PS  Y13, Y12, Y11
-	ADDQ         R8, R13
-	ADDQ         R9, R14
-	DECQ         R15
-	JNZ          correlate12x1_tap
-	ADDQ         64(AX), R10
-	ADDQ         88(AX), R11
-	DECQ         R12
-	JNZ          correlate12x1_row
-	ADDQ         72(AX), BX
-	ADDQ         96(AX), SI
-	DECQ         DI
-	JNZ          correlate12x1_channel
-	MOVQ         DX, BX
-	VMOVUPS      Y0, (BX)
-	ADDQ         104(AX), BX
-	VMOVUPS      Y1, (BX)
-	ADDQ         104(AX), BX
-	VMOVUPS      Y2, (BX)
-	ADDQ         104(AX), BX
-	VMOVUPS      Y3, (BX)
-	ADDQ         104(AX), BX
-	VMOVUPS      Y4, (BX)
-	ADDQ         104(AX), BX
-	VMOVUPS      Y5, (BX)
-	ADDQ         104(AX), BX
-	VMOVUPS      Y6, (BX)
-	ADDQ         104(AX), BX
-	VMOVUPS      Y7, (BX)
-	ADDQ         104(AX), BX
-	VMOVUPS      Y8, (BX)
-	ADDQ         104(AX), BX
-	VMOVUPS      Y9, (BX)
-	ADDQ         104(AX), BX
-	VMOVUPS      Y10, (BX)
-	ADDQ         104(AX), BX
-	VMOVUPS      Y11, (BX)
-	ADDQ         $0x00000040, CX
-	ADDQ         $0x00000040, DX
-	DECQ         (SP)
-	JNZ          correlate12x1_tile
-	ADDQ         $0x20, 8(SP)
-	DECQ         16(SP)
-	JNZ          correlate12x1_half
 	VZEROUPPER
 	RET
 
@@ -2677,399 +2388,459 @@ correlate2x5_tap:
 	VZEROUPPER
 	RET
 
-// func scatter1x1_avx2(a *uint64)
+// func scatter1x1x1_avx2(a *uint64)
 // Requires: AVX, FMA3
-TEXT ·scatter1x1_avx2(SB), NOSPLIT, $8-8
+TEXT ·scatter1x1x1_avx2(SB), NOSPLIT, $8-8
 	MOVQ a+0(FP), AX
 	MOVQ (AX), CX
-	MOVQ 8(AX), DX
-	MOVQ 16(AX), BX
+	MOVQ 16(AX), DX
 	MOVQ $+2, (SP)
 
-scatter1x1_half:
+scatter1x1x1_half:
 	CMPQ   72(AX), $0x01
-	JE     scatter1x1_accumulate
+	JE     scatter1x1x1_accumulate
 	VXORPS Y0, Y0, Y0
-	JMP    scatter1x1_begin
+	JMP    scatter1x1x1_begin
 
-scatter1x1_accumulate:
+scatter1x1x1_accumulate:
+	MOVQ    DX, BX
 	VMOVUPS (BX), Y0
 
-scatter1x1_begin:
-	MOVQ 24(AX), R8
-	MOVQ CX, SI
-	MOVQ DX, DI
-	MOVQ 48(AX), R9
-	MOVQ 64(AX), R10
-	MOVQ 32(AX), R11
+scatter1x1x1_begin:
+	MOVQ 8(AX), SI
+	MOVQ 24(AX), DI
+	MOVQ CX, BX
+	MOVQ 48(AX), R8
+	MOVQ 64(AX), R9
+	MOVQ 80(AX), R10
 
-scatter1x1_channel:
-	MOVQ SI, R12
-	MOVQ DI, R13
-	MOVQ R11, R14
+scatter1x1x1_channel:
+	MOVQ BX, R10
+	MOVQ SI, R11
+	MOVQ 32(AX), R12
 
-scatter1x1_row:
-	VMOVUPS      (R12), Y1
-	VBROADCASTSS (R13), Y2
+scatter1x1x1_row:
+	VMOVUPS      (R10), Y1
+	VBROADCASTSS (R11), Y2
 	VFMADD231PS  Y2, Y1, Y0
-	ADDQ         R9, R12
-	ADDQ         R10, R13
-	DECQ         R14
-	JNZ          scatter1x1_row
-	ADDQ         40(AX), SI
-	ADDQ         56(AX), DI
-	DECQ         R8
-	JNZ          scatter1x1_channel
+	ADDQ         R8, R10
+	ADDQ         R9, R11
+	DECQ         R12
+	JNZ          scatter1x1x1_row
+	ADDQ         40(AX), BX
+	ADDQ         56(AX), SI
+	DECQ         DI
+	JNZ          scatter1x1x1_channel
+	MOVQ         DX, BX
 	VMOVUPS      Y0, (BX)
 	ADDQ         $0x20, CX
-	ADDQ         $0x20, BX
+	ADDQ         $0x20, DX
 	DECQ         (SP)
-	JNZ          scatter1x1_half
+	JNZ          scatter1x1x1_half
 	VZEROUPPER
 	RET
 
-// func scatter2x1_avx2(a *uint64)
+// func scatter1x1x2_avx2(a *uint64)
 // Requires: AVX, FMA3
-TEXT ·scatter2x1_avx2(SB), NOSPLIT, $8-8
+TEXT ·scatter1x1x2_avx2(SB), NOSPLIT, $8-8
 	MOVQ a+0(FP), AX
 	MOVQ (AX), CX
-	MOVQ 8(AX), DX
-	MOVQ 16(AX), BX
+	MOVQ 16(AX), DX
 	MOVQ $+2, (SP)
 
-scatter2x1_half:
+scatter1x1x2_half:
 	CMPQ   72(AX), $0x01
-	JE     scatter2x1_accumulate
+	JE     scatter1x1x2_accumulate
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
-	JMP    scatter2x1_begin
+	JMP    scatter1x1x2_begin
 
-scatter2x1_accumulate:
+scatter1x1x2_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Y0
+	ADDQ    88(AX), BX
+	VMOVUPS (BX), Y1
+
+scatter1x1x2_begin:
+	MOVQ 8(AX), SI
+	MOVQ 24(AX), DI
+	MOVQ CX, BX
+	MOVQ 48(AX), R8
+	MOVQ 64(AX), R9
+	MOVQ 80(AX), R10
+
+scatter1x1x2_channel:
+	MOVQ BX, R11
+	MOVQ SI, R12
+	MOVQ 32(AX), R13
+
+scatter1x1x2_row:
+	VMOVUPS      (R11), Y2
+	VBROADCASTSS (R12), Y3
+	VFMADD231PS  Y3, Y2, Y0
+	VBROADCASTSS (R12)(R10*1), Y3
+	VFMADD231PS  Y3, Y2, Y1
+	ADDQ         R8, R11
+	ADDQ         R9, R12
+	DECQ         R13
+	JNZ          scatter1x1x2_row
+	ADDQ         40(AX), BX
+	ADDQ         56(AX), SI
+	DECQ         DI
+	JNZ          scatter1x1x2_channel
+	MOVQ         DX, BX
+	VMOVUPS      Y0, (BX)
+	ADDQ         88(AX), BX
+	VMOVUPS      Y1, (BX)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	DECQ         (SP)
+	JNZ          scatter1x1x2_half
+	VZEROUPPER
+	RET
+
+// func scatter2x1x1_avx2(a *uint64)
+// Requires: AVX, FMA3
+TEXT ·scatter2x1x1_avx2(SB), NOSPLIT, $8-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 16(AX), DX
+	MOVQ $+2, (SP)
+
+scatter2x1x1_half:
+	CMPQ   72(AX), $0x01
+	JE     scatter2x1x1_accumulate
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	JMP    scatter2x1x1_begin
+
+scatter2x1x1_accumulate:
+	MOVQ    DX, BX
 	VMOVUPS (BX), Y0
 	VMOVUPS 64(BX), Y1
 
-scatter2x1_begin:
-	MOVQ 24(AX), R8
-	MOVQ CX, SI
-	MOVQ DX, DI
-	MOVQ 48(AX), R9
-	MOVQ 64(AX), R10
-	MOVQ 32(AX), R11
+scatter2x1x1_begin:
+	MOVQ 8(AX), SI
+	MOVQ 24(AX), DI
+	MOVQ CX, BX
+	MOVQ 48(AX), R8
+	MOVQ 64(AX), R9
+	MOVQ 80(AX), R10
 
-scatter2x1_channel:
-	MOVQ SI, R12
-	MOVQ DI, R13
-	MOVQ R11, R14
+scatter2x1x1_channel:
+	MOVQ BX, R10
+	MOVQ SI, R11
+	MOVQ 32(AX), R12
 
-scatter2x1_row:
-	VMOVUPS      (R12), Y2
-	VMOVUPS      64(R12), Y3
-	VBROADCASTSS (R13), Y4
+scatter2x1x1_row:
+	VMOVUPS      (R10), Y2
+	VMOVUPS      64(R10), Y3
+	VBROADCASTSS (R11), Y4
 	VFMADD231PS  Y4, Y2, Y0
 	VFMADD231PS  Y4, Y3, Y1
-	ADDQ         R9, R12
-	ADDQ         R10, R13
-	DECQ         R14
-	JNZ          scatter2x1_row
-	ADDQ         40(AX), SI
-	ADDQ         56(AX), DI
-	DECQ         R8
-	JNZ          scatter2x1_channel
+	ADDQ         R8, R10
+	ADDQ         R9, R11
+	DECQ         R12
+	JNZ          scatter2x1x1_row
+	ADDQ         40(AX), BX
+	ADDQ         56(AX), SI
+	DECQ         DI
+	JNZ          scatter2x1x1_channel
+	MOVQ         DX, BX
 	VMOVUPS      Y0, (BX)
 	VMOVUPS      Y1, 64(BX)
 	ADDQ         $0x20, CX
-	ADDQ         $0x20, BX
+	ADDQ         $0x20, DX
 	DECQ         (SP)
-	JNZ          scatter2x1_half
+	JNZ          scatter2x1x1_half
 	VZEROUPPER
 	RET
 
-// func scatter3x1_avx2(a *uint64)
+// func scatter2x1x2_avx2(a *uint64)
 // Requires: AVX, FMA3
-TEXT ·scatter3x1_avx2(SB), NOSPLIT, $8-8
+TEXT ·scatter2x1x2_avx2(SB), NOSPLIT, $8-8
 	MOVQ a+0(FP), AX
 	MOVQ (AX), CX
-	MOVQ 8(AX), DX
-	MOVQ 16(AX), BX
+	MOVQ 16(AX), DX
 	MOVQ $+2, (SP)
 
-scatter3x1_half:
+scatter2x1x2_half:
 	CMPQ   72(AX), $0x01
-	JE     scatter3x1_accumulate
+	JE     scatter2x1x2_accumulate
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
-	JMP    scatter3x1_begin
+	VXORPS Y3, Y3, Y3
+	JMP    scatter2x1x2_begin
 
-scatter3x1_accumulate:
+scatter2x1x2_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Y0
+	VMOVUPS 64(BX), Y1
+	ADDQ    88(AX), BX
+	VMOVUPS (BX), Y2
+	VMOVUPS 64(BX), Y3
+
+scatter2x1x2_begin:
+	MOVQ 8(AX), SI
+	MOVQ 24(AX), DI
+	MOVQ CX, BX
+	MOVQ 48(AX), R8
+	MOVQ 64(AX), R9
+	MOVQ 80(AX), R10
+
+scatter2x1x2_channel:
+	MOVQ BX, R11
+	MOVQ SI, R12
+	MOVQ 32(AX), R13
+
+scatter2x1x2_row:
+	VMOVUPS      (R11), Y4
+	VMOVUPS      64(R11), Y5
+	VBROADCASTSS (R12), Y6
+	VFMADD231PS  Y6, Y4, Y0
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS (R12)(R10*1), Y6
+	VFMADD231PS  Y6, Y4, Y2
+	VFMADD231PS  Y6, Y5, Y3
+	ADDQ         R8, R11
+	ADDQ         R9, R12
+	DECQ         R13
+	JNZ          scatter2x1x2_row
+	ADDQ         40(AX), BX
+	ADDQ         56(AX), SI
+	DECQ         DI
+	JNZ          scatter2x1x2_channel
+	MOVQ         DX, BX
+	VMOVUPS      Y0, (BX)
+	VMOVUPS      Y1, 64(BX)
+	ADDQ         88(AX), BX
+	VMOVUPS      Y2, (BX)
+	VMOVUPS      Y3, 64(BX)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	DECQ         (SP)
+	JNZ          scatter2x1x2_half
+	VZEROUPPER
+	RET
+
+// func scatter3x1x1_avx2(a *uint64)
+// Requires: AVX, FMA3
+TEXT ·scatter3x1x1_avx2(SB), NOSPLIT, $8-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 16(AX), DX
+	MOVQ $+2, (SP)
+
+scatter3x1x1_half:
+	CMPQ   72(AX), $0x01
+	JE     scatter3x1x1_accumulate
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	JMP    scatter3x1x1_begin
+
+scatter3x1x1_accumulate:
+	MOVQ    DX, BX
 	VMOVUPS (BX), Y0
 	VMOVUPS 64(BX), Y1
 	VMOVUPS 128(BX), Y2
 
-scatter3x1_begin:
-	MOVQ 24(AX), R8
-	MOVQ CX, SI
-	MOVQ DX, DI
-	MOVQ 48(AX), R9
-	MOVQ 64(AX), R10
-	MOVQ 32(AX), R11
+scatter3x1x1_begin:
+	MOVQ 8(AX), SI
+	MOVQ 24(AX), DI
+	MOVQ CX, BX
+	MOVQ 48(AX), R8
+	MOVQ 64(AX), R9
+	MOVQ 80(AX), R10
 
-scatter3x1_channel:
-	MOVQ SI, R12
-	MOVQ DI, R13
-	MOVQ R11, R14
+scatter3x1x1_channel:
+	MOVQ BX, R10
+	MOVQ SI, R11
+	MOVQ 32(AX), R12
 
-scatter3x1_row:
-	VMOVUPS      (R12), Y3
-	VMOVUPS      64(R12), Y4
-	VMOVUPS      128(R12), Y5
-	VBROADCASTSS (R13), Y6
+scatter3x1x1_row:
+	VMOVUPS      (R10), Y3
+	VMOVUPS      64(R10), Y4
+	VMOVUPS      128(R10), Y5
+	VBROADCASTSS (R11), Y6
 	VFMADD231PS  Y6, Y3, Y0
 	VFMADD231PS  Y6, Y4, Y1
 	VFMADD231PS  Y6, Y5, Y2
-	ADDQ         R9, R12
-	ADDQ         R10, R13
-	DECQ         R14
-	JNZ          scatter3x1_row
-	ADDQ         40(AX), SI
-	ADDQ         56(AX), DI
-	DECQ         R8
-	JNZ          scatter3x1_channel
+	ADDQ         R8, R10
+	ADDQ         R9, R11
+	DECQ         R12
+	JNZ          scatter3x1x1_row
+	ADDQ         40(AX), BX
+	ADDQ         56(AX), SI
+	DECQ         DI
+	JNZ          scatter3x1x1_channel
+	MOVQ         DX, BX
 	VMOVUPS      Y0, (BX)
 	VMOVUPS      Y1, 64(BX)
 	VMOVUPS      Y2, 128(BX)
 	ADDQ         $0x20, CX
-	ADDQ         $0x20, BX
+	ADDQ         $0x20, DX
 	DECQ         (SP)
-	JNZ          scatter3x1_half
+	JNZ          scatter3x1x1_half
 	VZEROUPPER
 	RET
 
-// func scatter4x1_avx2(a *uint64)
+// func scatter3x1x2_avx2(a *uint64)
 // Requires: AVX, FMA3
-TEXT ·scatter4x1_avx2(SB), NOSPLIT, $8-8
+TEXT ·scatter3x1x2_avx2(SB), NOSPLIT, $8-8
 	MOVQ a+0(FP), AX
 	MOVQ (AX), CX
-	MOVQ 8(AX), DX
-	MOVQ 16(AX), BX
+	MOVQ 16(AX), DX
 	MOVQ $+2, (SP)
 
-scatter4x1_half:
+scatter3x1x2_half:
 	CMPQ   72(AX), $0x01
-	JE     scatter4x1_accumulate
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	JMP    scatter4x1_begin
-
-scatter4x1_accumulate:
-	VMOVUPS (BX), Y0
-	VMOVUPS 64(BX), Y1
-	VMOVUPS 128(BX), Y2
-	VMOVUPS 192(BX), Y3
-
-scatter4x1_begin:
-	MOVQ 24(AX), R8
-	MOVQ CX, SI
-	MOVQ DX, DI
-	MOVQ 48(AX), R9
-	MOVQ 64(AX), R10
-	MOVQ 32(AX), R11
-
-scatter4x1_channel:
-	MOVQ SI, R12
-	MOVQ DI, R13
-	MOVQ R11, R14
-
-scatter4x1_row:
-	VMOVUPS      (R12), Y4
-	VMOVUPS      64(R12), Y5
-	VMOVUPS      128(R12), Y6
-	VMOVUPS      192(R12), Y7
-	VBROADCASTSS (R13), Y8
-	VFMADD231PS  Y8, Y4, Y0
-	VFMADD231PS  Y8, Y5, Y1
-	VFMADD231PS  Y8, Y6, Y2
-	VFMADD231PS  Y8, Y7, Y3
-	ADDQ         R9, R12
-	ADDQ         R10, R13
-	DECQ         R14
-	JNZ          scatter4x1_row
-	ADDQ         40(AX), SI
-	ADDQ         56(AX), DI
-	DECQ         R8
-	JNZ          scatter4x1_channel
-	VMOVUPS      Y0, (BX)
-	VMOVUPS      Y1, 64(BX)
-	VMOVUPS      Y2, 128(BX)
-	VMOVUPS      Y3, 192(BX)
-	ADDQ         $0x20, CX
-	ADDQ         $0x20, BX
-	DECQ         (SP)
-	JNZ          scatter4x1_half
-	VZEROUPPER
-	RET
-
-// func scatter5x1_avx2(a *uint64)
-// Requires: AVX, FMA3
-TEXT ·scatter5x1_avx2(SB), NOSPLIT, $8-8
-	MOVQ a+0(FP), AX
-	MOVQ (AX), CX
-	MOVQ 8(AX), DX
-	MOVQ 16(AX), BX
-	MOVQ $+2, (SP)
-
-scatter5x1_half:
-	CMPQ   72(AX), $0x01
-	JE     scatter5x1_accumulate
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	JMP    scatter5x1_begin
-
-scatter5x1_accumulate:
-	VMOVUPS (BX), Y0
-	VMOVUPS 64(BX), Y1
-	VMOVUPS 128(BX), Y2
-	VMOVUPS 192(BX), Y3
-	VMOVUPS 256(BX), Y4
-
-scatter5x1_begin:
-	MOVQ 24(AX), R8
-	MOVQ CX, SI
-	MOVQ DX, DI
-	MOVQ 48(AX), R9
-	MOVQ 64(AX), R10
-	MOVQ 32(AX), R11
-
-scatter5x1_channel:
-	MOVQ SI, R12
-	MOVQ DI, R13
-	MOVQ R11, R14
-
-scatter5x1_row:
-	VMOVUPS      (R12), Y5
-	VMOVUPS      64(R12), Y6
-	VMOVUPS      128(R12), Y7
-	VMOVUPS      192(R12), Y8
-	VMOVUPS      256(R12), Y9
-	VBROADCASTSS (R13), Y10
-	VFMADD231PS  Y10, Y5, Y0
-	VFMADD231PS  Y10, Y6, Y1
-	VFMADD231PS  Y10, Y7, Y2
-	VFMADD231PS  Y10, Y8, Y3
-	VFMADD231PS  Y10, Y9, Y4
-	ADDQ         R9, R12
-	ADDQ         R10, R13
-	DECQ         R14
-	JNZ          scatter5x1_row
-	ADDQ         40(AX), SI
-	ADDQ         56(AX), DI
-	DECQ         R8
-	JNZ          scatter5x1_channel
-	VMOVUPS      Y0, (BX)
-	VMOVUPS      Y1, 64(BX)
-	VMOVUPS      Y2, 128(BX)
-	VMOVUPS      Y3, 192(BX)
-	VMOVUPS      Y4, 256(BX)
-	ADDQ         $0x20, CX
-	ADDQ         $0x20, BX
-	DECQ         (SP)
-	JNZ          scatter5x1_half
-	VZEROUPPER
-	RET
-
-// func scatter6x1_avx2(a *uint64)
-// Requires: AVX, FMA3
-TEXT ·scatter6x1_avx2(SB), NOSPLIT, $8-8
-	MOVQ a+0(FP), AX
-	MOVQ (AX), CX
-	MOVQ 8(AX), DX
-	MOVQ 16(AX), BX
-	MOVQ $+2, (SP)
-
-scatter6x1_half:
-	CMPQ   72(AX), $0x01
-	JE     scatter6x1_accumulate
+	JE     scatter3x1x2_accumulate
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 	VXORPS Y4, Y4, Y4
 	VXORPS Y5, Y5, Y5
-	JMP    scatter6x1_begin
+	JMP    scatter3x1x2_begin
 
-scatter6x1_accumulate:
+scatter3x1x2_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Y0
+	VMOVUPS 64(BX), Y1
+	VMOVUPS 128(BX), Y2
+	ADDQ    88(AX), BX
+	VMOVUPS (BX), Y3
+	VMOVUPS 64(BX), Y4
+	VMOVUPS 128(BX), Y5
+
+scatter3x1x2_begin:
+	MOVQ 8(AX), SI
+	MOVQ 24(AX), DI
+	MOVQ CX, BX
+	MOVQ 48(AX), R8
+	MOVQ 64(AX), R9
+	MOVQ 80(AX), R10
+
+scatter3x1x2_channel:
+	MOVQ BX, R11
+	MOVQ SI, R12
+	MOVQ 32(AX), R13
+
+scatter3x1x2_row:
+	VMOVUPS      (R11), Y6
+	VMOVUPS      64(R11), Y7
+	VMOVUPS      128(R11), Y8
+	VBROADCASTSS (R12), Y9
+	VFMADD231PS  Y9, Y6, Y0
+	VFMADD231PS  Y9, Y7, Y1
+	VFMADD231PS  Y9, Y8, Y2
+	VBROADCASTSS (R12)(R10*1), Y9
+	VFMADD231PS  Y9, Y6, Y3
+	VFMADD231PS  Y9, Y7, Y4
+	VFMADD231PS  Y9, Y8, Y5
+	ADDQ         R8, R11
+	ADDQ         R9, R12
+	DECQ         R13
+	JNZ          scatter3x1x2_row
+	ADDQ         40(AX), BX
+	ADDQ         56(AX), SI
+	DECQ         DI
+	JNZ          scatter3x1x2_channel
+	MOVQ         DX, BX
+	VMOVUPS      Y0, (BX)
+	VMOVUPS      Y1, 64(BX)
+	VMOVUPS      Y2, 128(BX)
+	ADDQ         88(AX), BX
+	VMOVUPS      Y3, (BX)
+	VMOVUPS      Y4, 64(BX)
+	VMOVUPS      Y5, 128(BX)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	DECQ         (SP)
+	JNZ          scatter3x1x2_half
+	VZEROUPPER
+	RET
+
+// func scatter4x1x1_avx2(a *uint64)
+// Requires: AVX, FMA3
+TEXT ·scatter4x1x1_avx2(SB), NOSPLIT, $8-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 16(AX), DX
+	MOVQ $+2, (SP)
+
+scatter4x1x1_half:
+	CMPQ   72(AX), $0x01
+	JE     scatter4x1x1_accumulate
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	JMP    scatter4x1x1_begin
+
+scatter4x1x1_accumulate:
+	MOVQ    DX, BX
 	VMOVUPS (BX), Y0
 	VMOVUPS 64(BX), Y1
 	VMOVUPS 128(BX), Y2
 	VMOVUPS 192(BX), Y3
-	VMOVUPS 256(BX), Y4
-	VMOVUPS 320(BX), Y5
 
-scatter6x1_begin:
-	MOVQ 24(AX), R8
-	MOVQ CX, SI
-	MOVQ DX, DI
-	MOVQ 48(AX), R9
-	MOVQ 64(AX), R10
-	MOVQ 32(AX), R11
+scatter4x1x1_begin:
+	MOVQ 8(AX), SI
+	MOVQ 24(AX), DI
+	MOVQ CX, BX
+	MOVQ 48(AX), R8
+	MOVQ 64(AX), R9
+	MOVQ 80(AX), R10
 
-scatter6x1_channel:
-	MOVQ SI, R12
-	MOVQ DI, R13
-	MOVQ R11, R14
+scatter4x1x1_channel:
+	MOVQ BX, R10
+	MOVQ SI, R11
+	MOVQ 32(AX), R12
 
-scatter6x1_row:
-	VMOVUPS      (R12), Y6
-	VMOVUPS      64(R12), Y7
-	VMOVUPS      128(R12), Y8
-	VMOVUPS      192(R12), Y9
-	VMOVUPS      256(R12), Y10
-	VMOVUPS      320(R12), Y11
-	VBROADCASTSS (R13), Y12
-	VFMADD231PS  Y12, Y6, Y0
-	VFMADD231PS  Y12, Y7, Y1
-	VFMADD231PS  Y12, Y8, Y2
-	VFMADD231PS  Y12, Y9, Y3
-	VFMADD231PS  Y12, Y10, Y4
-	VFMADD231PS  Y12, Y11, Y5
-	ADDQ         R9, R12
-	ADDQ         R10, R13
-	DECQ         R14
-	JNZ          scatter6x1_row
-	ADDQ         40(AX), SI
-	ADDQ         56(AX), DI
-	DECQ         R8
-	JNZ          scatter6x1_channel
+scatter4x1x1_row:
+	VMOVUPS      (R10), Y4
+	VMOVUPS      64(R10), Y5
+	VMOVUPS      128(R10), Y6
+	VMOVUPS      192(R10), Y7
+	VBROADCASTSS (R11), Y8
+	VFMADD231PS  Y8, Y4, Y0
+	VFMADD231PS  Y8, Y5, Y1
+	VFMADD231PS  Y8, Y6, Y2
+	VFMADD231PS  Y8, Y7, Y3
+	ADDQ         R8, R10
+	ADDQ         R9, R11
+	DECQ         R12
+	JNZ          scatter4x1x1_row
+	ADDQ         40(AX), BX
+	ADDQ         56(AX), SI
+	DECQ         DI
+	JNZ          scatter4x1x1_channel
+	MOVQ         DX, BX
 	VMOVUPS      Y0, (BX)
 	VMOVUPS      Y1, 64(BX)
 	VMOVUPS      Y2, 128(BX)
 	VMOVUPS      Y3, 192(BX)
-	VMOVUPS      Y4, 256(BX)
-	VMOVUPS      Y5, 320(BX)
 	ADDQ         $0x20, CX
-	ADDQ         $0x20, BX
+	ADDQ         $0x20, DX
 	DECQ         (SP)
-	JNZ          scatter6x1_half
+	JNZ          scatter4x1x1_half
 	VZEROUPPER
 	RET
 
-// func scatter7x1_avx2(a *uint64)
+// func scatter4x1x2_avx2(a *uint64)
 // Requires: AVX, FMA3
-TEXT ·scatter7x1_avx2(SB), NOSPLIT, $8-8
+TEXT ·scatter4x1x2_avx2(SB), NOSPLIT, $8-8
 	MOVQ a+0(FP), AX
 	MOVQ (AX), CX
-	MOVQ 8(AX), DX
-	MOVQ 16(AX), BX
+	MOVQ 16(AX), DX
 	MOVQ $+2, (SP)
 
-scatter7x1_half:
+scatter4x1x2_half:
 	CMPQ   72(AX), $0x01
-	JE     scatter7x1_accumulate
+	JE     scatter4x1x2_accumulate
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -3077,9 +2848,340 @@ scatter7x1_half:
 	VXORPS Y4, Y4, Y4
 	VXORPS Y5, Y5, Y5
 	VXORPS Y6, Y6, Y6
-	JMP    scatter7x1_begin
+	VXORPS Y7, Y7, Y7
+	JMP    scatter4x1x2_begin
 
-scatter7x1_accumulate:
+scatter4x1x2_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Y0
+	VMOVUPS 64(BX), Y1
+	VMOVUPS 128(BX), Y2
+	VMOVUPS 192(BX), Y3
+	ADDQ    88(AX), BX
+	VMOVUPS (BX), Y4
+	VMOVUPS 64(BX), Y5
+	VMOVUPS 128(BX), Y6
+	VMOVUPS 192(BX), Y7
+
+scatter4x1x2_begin:
+	MOVQ 8(AX), SI
+	MOVQ 24(AX), DI
+	MOVQ CX, BX
+	MOVQ 48(AX), R8
+	MOVQ 64(AX), R9
+	MOVQ 80(AX), R10
+
+scatter4x1x2_channel:
+	MOVQ BX, R11
+	MOVQ SI, R12
+	MOVQ 32(AX), R13
+
+scatter4x1x2_row:
+	VMOVUPS      (R11), Y8
+	VMOVUPS      64(R11), Y9
+	VMOVUPS      128(R11), Y10
+	VMOVUPS      192(R11), Y11
+	VBROADCASTSS (R12), Y12
+	VFMADD231PS  Y12, Y8, Y0
+	VFMADD231PS  Y12, Y9, Y1
+	VFMADD231PS  Y12, Y10, Y2
+	VFMADD231PS  Y12, Y11, Y3
+	VBROADCASTSS (R12)(R10*1), Y12
+	VFMADD231PS  Y12, Y8, Y4
+	VFMADD231PS  Y12, Y9, Y5
+	VFMADD231PS  Y12, Y10, Y6
+	VFMADD231PS  Y12, Y11, Y7
+	ADDQ         R8, R11
+	ADDQ         R9, R12
+	DECQ         R13
+	JNZ          scatter4x1x2_row
+	ADDQ         40(AX), BX
+	ADDQ         56(AX), SI
+	DECQ         DI
+	JNZ          scatter4x1x2_channel
+	MOVQ         DX, BX
+	VMOVUPS      Y0, (BX)
+	VMOVUPS      Y1, 64(BX)
+	VMOVUPS      Y2, 128(BX)
+	VMOVUPS      Y3, 192(BX)
+	ADDQ         88(AX), BX
+	VMOVUPS      Y4, (BX)
+	VMOVUPS      Y5, 64(BX)
+	VMOVUPS      Y6, 128(BX)
+	VMOVUPS      Y7, 192(BX)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	DECQ         (SP)
+	JNZ          scatter4x1x2_half
+	VZEROUPPER
+	RET
+
+// func scatter5x1x1_avx2(a *uint64)
+// Requires: AVX, FMA3
+TEXT ·scatter5x1x1_avx2(SB), NOSPLIT, $8-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 16(AX), DX
+	MOVQ $+2, (SP)
+
+scatter5x1x1_half:
+	CMPQ   72(AX), $0x01
+	JE     scatter5x1x1_accumulate
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	JMP    scatter5x1x1_begin
+
+scatter5x1x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Y0
+	VMOVUPS 64(BX), Y1
+	VMOVUPS 128(BX), Y2
+	VMOVUPS 192(BX), Y3
+	VMOVUPS 256(BX), Y4
+
+scatter5x1x1_begin:
+	MOVQ 8(AX), SI
+	MOVQ 24(AX), DI
+	MOVQ CX, BX
+	MOVQ 48(AX), R8
+	MOVQ 64(AX), R9
+	MOVQ 80(AX), R10
+
+scatter5x1x1_channel:
+	MOVQ BX, R10
+	MOVQ SI, R11
+	MOVQ 32(AX), R12
+
+scatter5x1x1_row:
+	VMOVUPS      (R10), Y5
+	VMOVUPS      64(R10), Y6
+	VMOVUPS      128(R10), Y7
+	VMOVUPS      192(R10), Y8
+	VMOVUPS      256(R10), Y9
+	VBROADCASTSS (R11), Y10
+	VFMADD231PS  Y10, Y5, Y0
+	VFMADD231PS  Y10, Y6, Y1
+	VFMADD231PS  Y10, Y7, Y2
+	VFMADD231PS  Y10, Y8, Y3
+	VFMADD231PS  Y10, Y9, Y4
+	ADDQ         R8, R10
+	ADDQ         R9, R11
+	DECQ         R12
+	JNZ          scatter5x1x1_row
+	ADDQ         40(AX), BX
+	ADDQ         56(AX), SI
+	DECQ         DI
+	JNZ          scatter5x1x1_channel
+	MOVQ         DX, BX
+	VMOVUPS      Y0, (BX)
+	VMOVUPS      Y1, 64(BX)
+	VMOVUPS      Y2, 128(BX)
+	VMOVUPS      Y3, 192(BX)
+	VMOVUPS      Y4, 256(BX)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	DECQ         (SP)
+	JNZ          scatter5x1x1_half
+	VZEROUPPER
+	RET
+
+// func scatter5x1x2_avx2(a *uint64)
+// Requires: AVX, FMA3
+TEXT ·scatter5x1x2_avx2(SB), NOSPLIT, $8-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 16(AX), DX
+	MOVQ $+2, (SP)
+
+scatter5x1x2_half:
+	CMPQ   72(AX), $0x01
+	JE     scatter5x1x2_accumulate
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	JMP    scatter5x1x2_begin
+
+scatter5x1x2_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Y0
+	VMOVUPS 64(BX), Y1
+	VMOVUPS 128(BX), Y2
+	VMOVUPS 192(BX), Y3
+	VMOVUPS 256(BX), Y4
+	ADDQ    88(AX), BX
+	VMOVUPS (BX), Y5
+	VMOVUPS 64(BX), Y6
+	VMOVUPS 128(BX), Y7
+	VMOVUPS 192(BX), Y8
+	VMOVUPS 256(BX), Y9
+
+scatter5x1x2_begin:
+	MOVQ 8(AX), SI
+	MOVQ 24(AX), DI
+	MOVQ CX, BX
+	MOVQ 48(AX), R8
+	MOVQ 64(AX), R9
+	MOVQ 80(AX), R10
+
+scatter5x1x2_channel:
+	MOVQ BX, R11
+	MOVQ SI, R12
+	MOVQ 32(AX), R13
+
+scatter5x1x2_row:
+	VMOVUPS      (R11), Y10
+	VMOVUPS      64(R11), Y11
+	VMOVUPS      128(R11), Y12
+	VMOVUPS      192(R11), Y13
+	VMOVUPS      256(R11), Y14
+	VBROADCASTSS (R12), Y15
+	VFMADD231PS  Y15, Y10, Y0
+	VFMADD231PS  Y15, Y11, Y1
+	VFMADD231PS  Y15, Y12, Y2
+	VFMADD231PS  Y15, Y13, Y3
+	VFMADD231PS  Y15, Y14, Y4
+	VBROADCASTSS (R12)(R10*1), Y15
+	VFMADD231PS  Y15, Y10, Y5
+	VFMADD231PS  Y15, Y11, Y6
+	VFMADD231PS  Y15, Y12, Y7
+	VFMADD231PS  Y15, Y13, Y8
+	VFMADD231PS  Y15, Y14, Y9
+	ADDQ         R8, R11
+	ADDQ         R9, R12
+	DECQ         R13
+	JNZ          scatter5x1x2_row
+	ADDQ         40(AX), BX
+	ADDQ         56(AX), SI
+	DECQ         DI
+	JNZ          scatter5x1x2_channel
+	MOVQ         DX, BX
+	VMOVUPS      Y0, (BX)
+	VMOVUPS      Y1, 64(BX)
+	VMOVUPS      Y2, 128(BX)
+	VMOVUPS      Y3, 192(BX)
+	VMOVUPS      Y4, 256(BX)
+	ADDQ         88(AX), BX
+	VMOVUPS      Y5, (BX)
+	VMOVUPS      Y6, 64(BX)
+	VMOVUPS      Y7, 128(BX)
+	VMOVUPS      Y8, 192(BX)
+	VMOVUPS      Y9, 256(BX)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	DECQ         (SP)
+	JNZ          scatter5x1x2_half
+	VZEROUPPER
+	RET
+
+// func scatter6x1x1_avx2(a *uint64)
+// Requires: AVX, FMA3
+TEXT ·scatter6x1x1_avx2(SB), NOSPLIT, $8-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 16(AX), DX
+	MOVQ $+2, (SP)
+
+scatter6x1x1_half:
+	CMPQ   72(AX), $0x01
+	JE     scatter6x1x1_accumulate
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	JMP    scatter6x1x1_begin
+
+scatter6x1x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Y0
+	VMOVUPS 64(BX), Y1
+	VMOVUPS 128(BX), Y2
+	VMOVUPS 192(BX), Y3
+	VMOVUPS 256(BX), Y4
+	VMOVUPS 320(BX), Y5
+
+scatter6x1x1_begin:
+	MOVQ 8(AX), SI
+	MOVQ 24(AX), DI
+	MOVQ CX, BX
+	MOVQ 48(AX), R8
+	MOVQ 64(AX), R9
+	MOVQ 80(AX), R10
+
+scatter6x1x1_channel:
+	MOVQ BX, R10
+	MOVQ SI, R11
+	MOVQ 32(AX), R12
+
+scatter6x1x1_row:
+	VMOVUPS      (R10), Y6
+	VMOVUPS      64(R10), Y7
+	VMOVUPS      128(R10), Y8
+	VMOVUPS      192(R10), Y9
+	VMOVUPS      256(R10), Y10
+	VMOVUPS      320(R10), Y11
+	VBROADCASTSS (R11), Y12
+	VFMADD231PS  Y12, Y6, Y0
+	VFMADD231PS  Y12, Y7, Y1
+	VFMADD231PS  Y12, Y8, Y2
+	VFMADD231PS  Y12, Y9, Y3
+	VFMADD231PS  Y12, Y10, Y4
+	VFMADD231PS  Y12, Y11, Y5
+	ADDQ         R8, R10
+	ADDQ         R9, R11
+	DECQ         R12
+	JNZ          scatter6x1x1_row
+	ADDQ         40(AX), BX
+	ADDQ         56(AX), SI
+	DECQ         DI
+	JNZ          scatter6x1x1_channel
+	MOVQ         DX, BX
+	VMOVUPS      Y0, (BX)
+	VMOVUPS      Y1, 64(BX)
+	VMOVUPS      Y2, 128(BX)
+	VMOVUPS      Y3, 192(BX)
+	VMOVUPS      Y4, 256(BX)
+	VMOVUPS      Y5, 320(BX)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	DECQ         (SP)
+	JNZ          scatter6x1x1_half
+	VZEROUPPER
+	RET
+
+// func scatter7x1x1_avx2(a *uint64)
+// Requires: AVX, FMA3
+TEXT ·scatter7x1x1_avx2(SB), NOSPLIT, $8-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 16(AX), DX
+	MOVQ $+2, (SP)
+
+scatter7x1x1_half:
+	CMPQ   72(AX), $0x01
+	JE     scatter7x1x1_accumulate
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	JMP    scatter7x1x1_begin
+
+scatter7x1x1_accumulate:
+	MOVQ    DX, BX
 	VMOVUPS (BX), Y0
 	VMOVUPS 64(BX), Y1
 	VMOVUPS 128(BX), Y2
@@ -3088,28 +3190,28 @@ scatter7x1_accumulate:
 	VMOVUPS 320(BX), Y5
 	VMOVUPS 384(BX), Y6
 
-scatter7x1_begin:
-	MOVQ 24(AX), R8
-	MOVQ CX, SI
-	MOVQ DX, DI
-	MOVQ 48(AX), R9
-	MOVQ 64(AX), R10
-	MOVQ 32(AX), R11
+scatter7x1x1_begin:
+	MOVQ 8(AX), SI
+	MOVQ 24(AX), DI
+	MOVQ CX, BX
+	MOVQ 48(AX), R8
+	MOVQ 64(AX), R9
+	MOVQ 80(AX), R10
 
-scatter7x1_channel:
-	MOVQ SI, R12
-	MOVQ DI, R13
-	MOVQ R11, R14
+scatter7x1x1_channel:
+	MOVQ BX, R10
+	MOVQ SI, R11
+	MOVQ 32(AX), R12
 
-scatter7x1_row:
-	VMOVUPS      (R12), Y7
-	VMOVUPS      64(R12), Y8
-	VMOVUPS      128(R12), Y9
-	VMOVUPS      192(R12), Y10
-	VMOVUPS      256(R12), Y11
-	VMOVUPS      320(R12), Y12
-	VMOVUPS      384(R12), Y13
-	VBROADCASTSS (R13), Y14
+scatter7x1x1_row:
+	VMOVUPS      (R10), Y7
+	VMOVUPS      64(R10), Y8
+	VMOVUPS      128(R10), Y9
+	VMOVUPS      192(R10), Y10
+	VMOVUPS      256(R10), Y11
+	VMOVUPS      320(R10), Y12
+	VMOVUPS      384(R10), Y13
+	VBROADCASTSS (R11), Y14
 	VFMADD231PS  Y14, Y7, Y0
 	VFMADD231PS  Y14, Y8, Y1
 	VFMADD231PS  Y14, Y9, Y2
@@ -3117,14 +3219,15 @@ scatter7x1_row:
 	VFMADD231PS  Y14, Y11, Y4
 	VFMADD231PS  Y14, Y12, Y5
 	VFMADD231PS  Y14, Y13, Y6
-	ADDQ         R9, R12
-	ADDQ         R10, R13
-	DECQ         R14
-	JNZ          scatter7x1_row
-	ADDQ         40(AX), SI
-	ADDQ         56(AX), DI
-	DECQ         R8
-	JNZ          scatter7x1_channel
+	ADDQ         R8, R10
+	ADDQ         R9, R11
+	DECQ         R12
+	JNZ          scatter7x1x1_row
+	ADDQ         40(AX), BX
+	ADDQ         56(AX), SI
+	DECQ         DI
+	JNZ          scatter7x1x1_channel
+	MOVQ         DX, BX
 	VMOVUPS      Y0, (BX)
 	VMOVUPS      Y1, 64(BX)
 	VMOVUPS      Y2, 128(BX)
@@ -3133,450 +3236,361 @@ scatter7x1_row:
 	VMOVUPS      Y5, 320(BX)
 	VMOVUPS      Y6, 384(BX)
 	ADDQ         $0x20, CX
-	ADDQ         $0x20, BX
+	ADDQ         $0x20, DX
 	DECQ         (SP)
-	JNZ          scatter7x1_half
+	JNZ          scatter7x1x1_half
 	VZEROUPPER
 	RET
 
-// func scatter1x2_avx2(a *uint64)
+// func scatter1x2x1_avx2(a *uint64)
 // Requires: AVX, FMA3
-TEXT ·scatter1x2_avx2(SB), NOSPLIT, $8-8
+TEXT ·scatter1x2x1_avx2(SB), NOSPLIT, $8-8
 	MOVQ a+0(FP), AX
 	MOVQ (AX), CX
-	MOVQ 8(AX), DX
-	MOVQ 16(AX), BX
+	MOVQ 16(AX), DX
 	MOVQ $+2, (SP)
 
-scatter1x2_half:
+scatter1x2x1_half:
 	CMPQ   72(AX), $0x01
-	JE     scatter1x2_accumulate
+	JE     scatter1x2x1_accumulate
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
-	JMP    scatter1x2_begin
+	JMP    scatter1x2x1_begin
 
-scatter1x2_accumulate:
+scatter1x2x1_accumulate:
+	MOVQ    DX, BX
 	VMOVUPS (BX), Y0
 	VMOVUPS 64(BX), Y1
 
-scatter1x2_begin:
-	MOVQ 24(AX), R8
-	MOVQ CX, SI
-	MOVQ DX, DI
-	MOVQ 48(AX), R9
-	MOVQ 64(AX), R10
-	MOVQ 32(AX), R11
+scatter1x2x1_begin:
+	MOVQ 8(AX), SI
+	MOVQ 24(AX), DI
+	MOVQ CX, BX
+	MOVQ 48(AX), R8
+	MOVQ 64(AX), R9
+	MOVQ 80(AX), R10
 
-scatter1x2_channel:
-	MOVQ SI, R12
-	MOVQ DI, R13
-	MOVQ R11, R14
+scatter1x2x1_channel:
+	MOVQ BX, R10
+	MOVQ SI, R11
+	MOVQ 32(AX), R12
 
-scatter1x2_row:
-	VMOVUPS      (R12), Y2
-	VBROADCASTSS (R13), Y3
+scatter1x2x1_row:
+	VMOVUPS      (R10), Y2
+	VBROADCASTSS (R11), Y3
 	VFMADD231PS  Y3, Y2, Y0
-	VBROADCASTSS 4(R13), Y3
+	VBROADCASTSS 4(R11), Y3
 	VFMADD231PS  Y3, Y2, Y1
-	ADDQ         R9, R12
-	ADDQ         R10, R13
-	DECQ         R14
-	JNZ          scatter1x2_row
-	ADDQ         40(AX), SI
-	ADDQ         56(AX), DI
-	DECQ         R8
-	JNZ          scatter1x2_channel
+	ADDQ         R8, R10
+	ADDQ         R9, R11
+	DECQ         R12
+	JNZ          scatter1x2x1_row
+	ADDQ         40(AX), BX
+	ADDQ         56(AX), SI
+	DECQ         DI
+	JNZ          scatter1x2x1_channel
+	MOVQ         DX, BX
 	VMOVUPS      Y0, (BX)
 	VMOVUPS      Y1, 64(BX)
 	ADDQ         $0x20, CX
-	ADDQ         $0x20, BX
+	ADDQ         $0x20, DX
 	DECQ         (SP)
-	JNZ          scatter1x2_half
+	JNZ          scatter1x2x1_half
 	VZEROUPPER
 	RET
 
-// func scatter2x2_avx2(a *uint64)
+// func scatter1x2x2_avx2(a *uint64)
 // Requires: AVX, FMA3
-TEXT ·scatter2x2_avx2(SB), NOSPLIT, $8-8
+TEXT ·scatter1x2x2_avx2(SB), NOSPLIT, $8-8
 	MOVQ a+0(FP), AX
 	MOVQ (AX), CX
-	MOVQ 8(AX), DX
-	MOVQ 16(AX), BX
+	MOVQ 16(AX), DX
 	MOVQ $+2, (SP)
 
-scatter2x2_half:
+scatter1x2x2_half:
 	CMPQ   72(AX), $0x01
-	JE     scatter2x2_accumulate
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	JMP    scatter2x2_begin
-
-scatter2x2_accumulate:
-	VMOVUPS (BX), Y0
-	VMOVUPS 64(BX), Y1
-	VMOVUPS 128(BX), Y2
-
-scatter2x2_begin:
-	MOVQ 24(AX), R8
-	MOVQ CX, SI
-	MOVQ DX, DI
-	MOVQ 48(AX), R9
-	MOVQ 64(AX), R10
-	MOVQ 32(AX), R11
-
-scatter2x2_channel:
-	MOVQ SI, R12
-	MOVQ DI, R13
-	MOVQ R11, R14
-
-scatter2x2_row:
-	VMOVUPS      (R12), Y3
-	VMOVUPS      64(R12), Y4
-	VBROADCASTSS (R13), Y5
-	VFMADD231PS  Y5, Y3, Y0
-	VFMADD231PS  Y5, Y4, Y1
-	VBROADCASTSS 4(R13), Y5
-	VFMADD231PS  Y5, Y3, Y1
-	VFMADD231PS  Y5, Y4, Y2
-	ADDQ         R9, R12
-	ADDQ         R10, R13
-	DECQ         R14
-	JNZ          scatter2x2_row
-	ADDQ         40(AX), SI
-	ADDQ         56(AX), DI
-	DECQ         R8
-	JNZ          scatter2x2_channel
-	VMOVUPS      Y0, (BX)
-	VMOVUPS      Y1, 64(BX)
-	VMOVUPS      Y2, 128(BX)
-	ADDQ         $0x20, CX
-	ADDQ         $0x20, BX
-	DECQ         (SP)
-	JNZ          scatter2x2_half
-	VZEROUPPER
-	RET
-
-// func scatter3x2_avx2(a *uint64)
-// Requires: AVX, FMA3
-TEXT ·scatter3x2_avx2(SB), NOSPLIT, $8-8
-	MOVQ a+0(FP), AX
-	MOVQ (AX), CX
-	MOVQ 8(AX), DX
-	MOVQ 16(AX), BX
-	MOVQ $+2, (SP)
-
-scatter3x2_half:
-	CMPQ   72(AX), $0x01
-	JE     scatter3x2_accumulate
+	JE     scatter1x2x2_accumulate
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
-	JMP    scatter3x2_begin
+	JMP    scatter1x2x2_begin
 
-scatter3x2_accumulate:
+scatter1x2x2_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Y0
+	VMOVUPS 64(BX), Y1
+	ADDQ    88(AX), BX
+	VMOVUPS (BX), Y2
+	VMOVUPS 64(BX), Y3
+
+scatter1x2x2_begin:
+	MOVQ 8(AX), SI
+	MOVQ 24(AX), DI
+	MOVQ CX, BX
+	MOVQ 48(AX), R8
+	MOVQ 64(AX), R9
+	MOVQ 80(AX), R10
+
+scatter1x2x2_channel:
+	MOVQ BX, R11
+	MOVQ SI, R12
+	MOVQ 32(AX), R13
+
+scatter1x2x2_row:
+	VMOVUPS      (R11), Y4
+	VBROADCASTSS (R12), Y5
+	VFMADD231PS  Y5, Y4, Y0
+	VBROADCASTSS (R12)(R10*1), Y5
+	VFMADD231PS  Y5, Y4, Y2
+	VBROADCASTSS 4(R12), Y5
+	VFMADD231PS  Y5, Y4, Y1
+	VBROADCASTSS 4(R12)(R10*1), Y5
+	VFMADD231PS  Y5, Y4, Y3
+	ADDQ         R8, R11
+	ADDQ         R9, R12
+	DECQ         R13
+	JNZ          scatter1x2x2_row
+	ADDQ         40(AX), BX
+	ADDQ         56(AX), SI
+	DECQ         DI
+	JNZ          scatter1x2x2_channel
+	MOVQ         DX, BX
+	VMOVUPS      Y0, (BX)
+	VMOVUPS      Y1, 64(BX)
+	ADDQ         88(AX), BX
+	VMOVUPS      Y2, (BX)
+	VMOVUPS      Y3, 64(BX)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	DECQ         (SP)
+	JNZ          scatter1x2x2_half
+	VZEROUPPER
+	RET
+
+// func scatter2x2x1_avx2(a *uint64)
+// Requires: AVX, FMA3
+TEXT ·scatter2x2x1_avx2(SB), NOSPLIT, $8-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 16(AX), DX
+	MOVQ $+2, (SP)
+
+scatter2x2x1_half:
+	CMPQ   72(AX), $0x01
+	JE     scatter2x2x1_accumulate
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	JMP    scatter2x2x1_begin
+
+scatter2x2x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Y0
+	VMOVUPS 64(BX), Y1
+	VMOVUPS 128(BX), Y2
+
+scatter2x2x1_begin:
+	MOVQ 8(AX), SI
+	MOVQ 24(AX), DI
+	MOVQ CX, BX
+	MOVQ 48(AX), R8
+	MOVQ 64(AX), R9
+	MOVQ 80(AX), R10
+
+scatter2x2x1_channel:
+	MOVQ BX, R10
+	MOVQ SI, R11
+	MOVQ 32(AX), R12
+
+scatter2x2x1_row:
+	VMOVUPS      (R10), Y3
+	VMOVUPS      64(R10), Y4
+	VBROADCASTSS (R11), Y5
+	VFMADD231PS  Y5, Y3, Y0
+	VFMADD231PS  Y5, Y4, Y1
+	VBROADCASTSS 4(R11), Y5
+	VFMADD231PS  Y5, Y3, Y1
+	VFMADD231PS  Y5, Y4, Y2
+	ADDQ         R8, R10
+	ADDQ         R9, R11
+	DECQ         R12
+	JNZ          scatter2x2x1_row
+	ADDQ         40(AX), BX
+	ADDQ         56(AX), SI
+	DECQ         DI
+	JNZ          scatter2x2x1_channel
+	MOVQ         DX, BX
+	VMOVUPS      Y0, (BX)
+	VMOVUPS      Y1, 64(BX)
+	VMOVUPS      Y2, 128(BX)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	DECQ         (SP)
+	JNZ          scatter2x2x1_half
+	VZEROUPPER
+	RET
+
+// func scatter2x2x2_avx2(a *uint64)
+// Requires: AVX, FMA3
+TEXT ·scatter2x2x2_avx2(SB), NOSPLIT, $8-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 16(AX), DX
+	MOVQ $+2, (SP)
+
+scatter2x2x2_half:
+	CMPQ   72(AX), $0x01
+	JE     scatter2x2x2_accumulate
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	JMP    scatter2x2x2_begin
+
+scatter2x2x2_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Y0
+	VMOVUPS 64(BX), Y1
+	VMOVUPS 128(BX), Y2
+	ADDQ    88(AX), BX
+	VMOVUPS (BX), Y3
+	VMOVUPS 64(BX), Y4
+	VMOVUPS 128(BX), Y5
+
+scatter2x2x2_begin:
+	MOVQ 8(AX), SI
+	MOVQ 24(AX), DI
+	MOVQ CX, BX
+	MOVQ 48(AX), R8
+	MOVQ 64(AX), R9
+	MOVQ 80(AX), R10
+
+scatter2x2x2_channel:
+	MOVQ BX, R11
+	MOVQ SI, R12
+	MOVQ 32(AX), R13
+
+scatter2x2x2_row:
+	VMOVUPS      (R11), Y6
+	VMOVUPS      64(R11), Y7
+	VBROADCASTSS (R12), Y8
+	VFMADD231PS  Y8, Y6, Y0
+	VFMADD231PS  Y8, Y7, Y1
+	VBROADCASTSS (R12)(R10*1), Y8
+	VFMADD231PS  Y8, Y6, Y3
+	VFMADD231PS  Y8, Y7, Y4
+	VBROADCASTSS 4(R12), Y8
+	VFMADD231PS  Y8, Y6, Y1
+	VFMADD231PS  Y8, Y7, Y2
+	VBROADCASTSS 4(R12)(R10*1), Y8
+	VFMADD231PS  Y8, Y6, Y4
+	VFMADD231PS  Y8, Y7, Y5
+	ADDQ         R8, R11
+	ADDQ         R9, R12
+	DECQ         R13
+	JNZ          scatter2x2x2_row
+	ADDQ         40(AX), BX
+	ADDQ         56(AX), SI
+	DECQ         DI
+	JNZ          scatter2x2x2_channel
+	MOVQ         DX, BX
+	VMOVUPS      Y0, (BX)
+	VMOVUPS      Y1, 64(BX)
+	VMOVUPS      Y2, 128(BX)
+	ADDQ         88(AX), BX
+	VMOVUPS      Y3, (BX)
+	VMOVUPS      Y4, 64(BX)
+	VMOVUPS      Y5, 128(BX)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	DECQ         (SP)
+	JNZ          scatter2x2x2_half
+	VZEROUPPER
+	RET
+
+// func scatter3x2x1_avx2(a *uint64)
+// Requires: AVX, FMA3
+TEXT ·scatter3x2x1_avx2(SB), NOSPLIT, $8-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 16(AX), DX
+	MOVQ $+2, (SP)
+
+scatter3x2x1_half:
+	CMPQ   72(AX), $0x01
+	JE     scatter3x2x1_accumulate
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	JMP    scatter3x2x1_begin
+
+scatter3x2x1_accumulate:
+	MOVQ    DX, BX
 	VMOVUPS (BX), Y0
 	VMOVUPS 64(BX), Y1
 	VMOVUPS 128(BX), Y2
 	VMOVUPS 192(BX), Y3
 
-scatter3x2_begin:
-	MOVQ 24(AX), R8
-	MOVQ CX, SI
-	MOVQ DX, DI
-	MOVQ 48(AX), R9
-	MOVQ 64(AX), R10
-	MOVQ 32(AX), R11
+scatter3x2x1_begin:
+	MOVQ 8(AX), SI
+	MOVQ 24(AX), DI
+	MOVQ CX, BX
+	MOVQ 48(AX), R8
+	MOVQ 64(AX), R9
+	MOVQ 80(AX), R10
 
-scatter3x2_channel:
-	MOVQ SI, R12
-	MOVQ DI, R13
-	MOVQ R11, R14
+scatter3x2x1_channel:
+	MOVQ BX, R10
+	MOVQ SI, R11
+	MOVQ 32(AX), R12
 
-scatter3x2_row:
-	VMOVUPS      (R12), Y4
-	VMOVUPS      64(R12), Y5
-	VMOVUPS      128(R12), Y6
-	VBROADCASTSS (R13), Y7
+scatter3x2x1_row:
+	VMOVUPS      (R10), Y4
+	VMOVUPS      64(R10), Y5
+	VMOVUPS      128(R10), Y6
+	VBROADCASTSS (R11), Y7
 	VFMADD231PS  Y7, Y4, Y0
 	VFMADD231PS  Y7, Y5, Y1
 	VFMADD231PS  Y7, Y6, Y2
-	VBROADCASTSS 4(R13), Y7
+	VBROADCASTSS 4(R11), Y7
 	VFMADD231PS  Y7, Y4, Y1
 	VFMADD231PS  Y7, Y5, Y2
 	VFMADD231PS  Y7, Y6, Y3
-	ADDQ         R9, R12
-	ADDQ         R10, R13
-	DECQ         R14
-	JNZ          scatter3x2_row
-	ADDQ         40(AX), SI
-	ADDQ         56(AX), DI
-	DECQ         R8
-	JNZ          scatter3x2_channel
+	ADDQ         R8, R10
+	ADDQ         R9, R11
+	DECQ         R12
+	JNZ          scatter3x2x1_row
+	ADDQ         40(AX), BX
+	ADDQ         56(AX), SI
+	DECQ         DI
+	JNZ          scatter3x2x1_channel
+	MOVQ         DX, BX
 	VMOVUPS      Y0, (BX)
 	VMOVUPS      Y1, 64(BX)
 	VMOVUPS      Y2, 128(BX)
 	VMOVUPS      Y3, 192(BX)
 	ADDQ         $0x20, CX
-	ADDQ         $0x20, BX
+	ADDQ         $0x20, DX
 	DECQ         (SP)
-	JNZ          scatter3x2_half
+	JNZ          scatter3x2x1_half
 	VZEROUPPER
 	RET
 
-// func scatter4x2_avx2(a *uint64)
+// func scatter3x2x2_avx2(a *uint64)
 // Requires: AVX, FMA3
-TEXT ·scatter4x2_avx2(SB), NOSPLIT, $8-8
+TEXT ·scatter3x2x2_avx2(SB), NOSPLIT, $8-8
 	MOVQ a+0(FP), AX
 	MOVQ (AX), CX
-	MOVQ 8(AX), DX
-	MOVQ 16(AX), BX
+	MOVQ 16(AX), DX
 	MOVQ $+2, (SP)
 
-scatter4x2_half:
+scatter3x2x2_half:
 	CMPQ   72(AX), $0x01
-	JE     scatter4x2_accumulate
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	JMP    scatter4x2_begin
-
-scatter4x2_accumulate:
-	VMOVUPS (BX), Y0
-	VMOVUPS 64(BX), Y1
-	VMOVUPS 128(BX), Y2
-	VMOVUPS 192(BX), Y3
-	VMOVUPS 256(BX), Y4
-
-scatter4x2_begin:
-	MOVQ 24(AX), R8
-	MOVQ CX, SI
-	MOVQ DX, DI
-	MOVQ 48(AX), R9
-	MOVQ 64(AX), R10
-	MOVQ 32(AX), R11
-
-scatter4x2_channel:
-	MOVQ SI, R12
-	MOVQ DI, R13
-	MOVQ R11, R14
-
-scatter4x2_row:
-	VMOVUPS      (R12), Y5
-	VMOVUPS      64(R12), Y6
-	VMOVUPS      128(R12), Y7
-	VMOVUPS      192(R12), Y8
-	VBROADCASTSS (R13), Y9
-	VFMADD231PS  Y9, Y5, Y0
-	VFMADD231PS  Y9, Y6, Y1
-	VFMADD231PS  Y9, Y7, Y2
-	VFMADD231PS  Y9, Y8, Y3
-	VBROADCASTSS 4(R13), Y9
-	VFMADD231PS  Y9, Y5, Y1
-	VFMADD231PS  Y9, Y6, Y2
-	VFMADD231PS  Y9, Y7, Y3
-	VFMADD231PS  Y9, Y8, Y4
-	ADDQ         R9, R12
-	ADDQ         R10, R13
-	DECQ         R14
-	JNZ          scatter4x2_row
-	ADDQ         40(AX), SI
-	ADDQ         56(AX), DI
-	DECQ         R8
-	JNZ          scatter4x2_channel
-	VMOVUPS      Y0, (BX)
-	VMOVUPS      Y1, 64(BX)
-	VMOVUPS      Y2, 128(BX)
-	VMOVUPS      Y3, 192(BX)
-	VMOVUPS      Y4, 256(BX)
-	ADDQ         $0x20, CX
-	ADDQ         $0x20, BX
-	DECQ         (SP)
-	JNZ          scatter4x2_half
-	VZEROUPPER
-	RET
-
-// func scatter5x2_avx2(a *uint64)
-// Requires: AVX, FMA3
-TEXT ·scatter5x2_avx2(SB), NOSPLIT, $8-8
-	MOVQ a+0(FP), AX
-	MOVQ (AX), CX
-	MOVQ 8(AX), DX
-	MOVQ 16(AX), BX
-	MOVQ $+2, (SP)
-
-scatter5x2_half:
-	CMPQ   72(AX), $0x01
-	JE     scatter5x2_accumulate
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	JMP    scatter5x2_begin
-
-scatter5x2_accumulate:
-	VMOVUPS (BX), Y0
-	VMOVUPS 64(BX), Y1
-	VMOVUPS 128(BX), Y2
-	VMOVUPS 192(BX), Y3
-	VMOVUPS 256(BX), Y4
-	VMOVUPS 320(BX), Y5
-
-scatter5x2_begin:
-	MOVQ 24(AX), R8
-	MOVQ CX, SI
-	MOVQ DX, DI
-	MOVQ 48(AX), R9
-	MOVQ 64(AX), R10
-	MOVQ 32(AX), R11
-
-scatter5x2_channel:
-	MOVQ SI, R12
-	MOVQ DI, R13
-	MOVQ R11, R14
-
-scatter5x2_row:
-	VMOVUPS      (R12), Y6
-	VMOVUPS      64(R12), Y7
-	VMOVUPS      128(R12), Y8
-	VMOVUPS      192(R12), Y9
-	VMOVUPS      256(R12), Y10
-	VBROADCASTSS (R13), Y11
-	VFMADD231PS  Y11, Y6, Y0
-	VFMADD231PS  Y11, Y7, Y1
-	VFMADD231PS  Y11, Y8, Y2
-	VFMADD231PS  Y11, Y9, Y3
-	VFMADD231PS  Y11, Y10, Y4
-	VBROADCASTSS 4(R13), Y11
-	VFMADD231PS  Y11, Y6, Y1
-	VFMADD231PS  Y11, Y7, Y2
-	VFMADD231PS  Y11, Y8, Y3
-	VFMADD231PS  Y11, Y9, Y4
-	VFMADD231PS  Y11, Y10, Y5
-	ADDQ         R9, R12
-	ADDQ         R10, R13
-	DECQ         R14
-	JNZ          scatter5x2_row
-	ADDQ         40(AX), SI
-	ADDQ         56(AX), DI
-	DECQ         R8
-	JNZ          scatter5x2_channel
-	VMOVUPS      Y0, (BX)
-	VMOVUPS      Y1, 64(BX)
-	VMOVUPS      Y2, 128(BX)
-	VMOVUPS      Y3, 192(BX)
-	VMOVUPS      Y4, 256(BX)
-	VMOVUPS      Y5, 320(BX)
-	ADDQ         $0x20, CX
-	ADDQ         $0x20, BX
-	DECQ         (SP)
-	JNZ          scatter5x2_half
-	VZEROUPPER
-	RET
-
-// func scatter6x2_avx2(a *uint64)
-// Requires: AVX, FMA3
-TEXT ·scatter6x2_avx2(SB), NOSPLIT, $8-8
-	MOVQ a+0(FP), AX
-	MOVQ (AX), CX
-	MOVQ 8(AX), DX
-	MOVQ 16(AX), BX
-	MOVQ $+2, (SP)
-
-scatter6x2_half:
-	CMPQ   72(AX), $0x01
-	JE     scatter6x2_accumulate
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	JMP    scatter6x2_begin
-
-scatter6x2_accumulate:
-	VMOVUPS (BX), Y0
-	VMOVUPS 64(BX), Y1
-	VMOVUPS 128(BX), Y2
-	VMOVUPS 192(BX), Y3
-	VMOVUPS 256(BX), Y4
-	VMOVUPS 320(BX), Y5
-	VMOVUPS 384(BX), Y6
-
-scatter6x2_begin:
-	MOVQ 24(AX), R8
-	MOVQ CX, SI
-	MOVQ DX, DI
-	MOVQ 48(AX), R9
-	MOVQ 64(AX), R10
-	MOVQ 32(AX), R11
-
-scatter6x2_channel:
-	MOVQ SI, R12
-	MOVQ DI, R13
-	MOVQ R11, R14
-
-scatter6x2_row:
-	VMOVUPS      (R12), Y7
-	VMOVUPS      64(R12), Y8
-	VMOVUPS      128(R12), Y9
-	VMOVUPS      192(R12), Y10
-	VMOVUPS      256(R12), Y11
-	VMOVUPS      320(R12), Y12
-	VBROADCASTSS (R13), Y13
-	VFMADD231PS  Y13, Y7, Y0
-	VFMADD231PS  Y13, Y8, Y1
-	VFMADD231PS  Y13, Y9, Y2
-	VFMADD231PS  Y13, Y10, Y3
-	VFMADD231PS  Y13, Y11, Y4
-	VFMADD231PS  Y13, Y12, Y5
-	VBROADCASTSS 4(R13), Y13
-	VFMADD231PS  Y13, Y7, Y1
-	VFMADD231PS  Y13, Y8, Y2
-	VFMADD231PS  Y13, Y9, Y3
-	VFMADD231PS  Y13, Y10, Y4
-	VFMADD231PS  Y13, Y11, Y5
-	VFMADD231PS  Y13, Y12, Y6
-	ADDQ         R9, R12
-	ADDQ         R10, R13
-	DECQ         R14
-	JNZ          scatter6x2_row
-	ADDQ         40(AX), SI
-	ADDQ         56(AX), DI
-	DECQ         R8
-	JNZ          scatter6x2_channel
-	VMOVUPS      Y0, (BX)
-	VMOVUPS      Y1, 64(BX)
-	VMOVUPS      Y2, 128(BX)
-	VMOVUPS      Y3, 192(BX)
-	VMOVUPS      Y4, 256(BX)
-	VMOVUPS      Y5, 320(BX)
-	VMOVUPS      Y6, 384(BX)
-	ADDQ         $0x20, CX
-	ADDQ         $0x20, BX
-	DECQ         (SP)
-	JNZ          scatter6x2_half
-	VZEROUPPER
-	RET
-
-// func scatter7x2_avx2(a *uint64)
-// Requires: AVX, FMA3
-TEXT ·scatter7x2_avx2(SB), NOSPLIT, $8-8
-	MOVQ a+0(FP), AX
-	MOVQ (AX), CX
-	MOVQ 8(AX), DX
-	MOVQ 16(AX), BX
-	MOVQ $+2, (SP)
-
-scatter7x2_half:
-	CMPQ   72(AX), $0x01
-	JE     scatter7x2_accumulate
+	JE     scatter3x2x2_accumulate
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -3585,9 +3599,446 @@ scatter7x2_half:
 	VXORPS Y5, Y5, Y5
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
-	JMP    scatter7x2_begin
+	JMP    scatter3x2x2_begin
 
-scatter7x2_accumulate:
+scatter3x2x2_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Y0
+	VMOVUPS 64(BX), Y1
+	VMOVUPS 128(BX), Y2
+	VMOVUPS 192(BX), Y3
+	ADDQ    88(AX), BX
+	VMOVUPS (BX), Y4
+	VMOVUPS 64(BX), Y5
+	VMOVUPS 128(BX), Y6
+	VMOVUPS 192(BX), Y7
+
+scatter3x2x2_begin:
+	MOVQ 8(AX), SI
+	MOVQ 24(AX), DI
+	MOVQ CX, BX
+	MOVQ 48(AX), R8
+	MOVQ 64(AX), R9
+	MOVQ 80(AX), R10
+
+scatter3x2x2_channel:
+	MOVQ BX, R11
+	MOVQ SI, R12
+	MOVQ 32(AX), R13
+
+scatter3x2x2_row:
+	VMOVUPS      (R11), Y8
+	VMOVUPS      64(R11), Y9
+	VMOVUPS      128(R11), Y10
+	VBROADCASTSS (R12), Y11
+	VFMADD231PS  Y11, Y8, Y0
+	VFMADD231PS  Y11, Y9, Y1
+	VFMADD231PS  Y11, Y10, Y2
+	VBROADCASTSS (R12)(R10*1), Y11
+	VFMADD231PS  Y11, Y8, Y4
+	VFMADD231PS  Y11, Y9, Y5
+	VFMADD231PS  Y11, Y10, Y6
+	VBROADCASTSS 4(R12), Y11
+	VFMADD231PS  Y11, Y8, Y1
+	VFMADD231PS  Y11, Y9, Y2
+	VFMADD231PS  Y11, Y10, Y3
+	VBROADCASTSS 4(R12)(R10*1), Y11
+	VFMADD231PS  Y11, Y8, Y5
+	VFMADD231PS  Y11, Y9, Y6
+	VFMADD231PS  Y11, Y10, Y7
+	ADDQ         R8, R11
+	ADDQ         R9, R12
+	DECQ         R13
+	JNZ          scatter3x2x2_row
+	ADDQ         40(AX), BX
+	ADDQ         56(AX), SI
+	DECQ         DI
+	JNZ          scatter3x2x2_channel
+	MOVQ         DX, BX
+	VMOVUPS      Y0, (BX)
+	VMOVUPS      Y1, 64(BX)
+	VMOVUPS      Y2, 128(BX)
+	VMOVUPS      Y3, 192(BX)
+	ADDQ         88(AX), BX
+	VMOVUPS      Y4, (BX)
+	VMOVUPS      Y5, 64(BX)
+	VMOVUPS      Y6, 128(BX)
+	VMOVUPS      Y7, 192(BX)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	DECQ         (SP)
+	JNZ          scatter3x2x2_half
+	VZEROUPPER
+	RET
+
+// func scatter4x2x1_avx2(a *uint64)
+// Requires: AVX, FMA3
+TEXT ·scatter4x2x1_avx2(SB), NOSPLIT, $8-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 16(AX), DX
+	MOVQ $+2, (SP)
+
+scatter4x2x1_half:
+	CMPQ   72(AX), $0x01
+	JE     scatter4x2x1_accumulate
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	JMP    scatter4x2x1_begin
+
+scatter4x2x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Y0
+	VMOVUPS 64(BX), Y1
+	VMOVUPS 128(BX), Y2
+	VMOVUPS 192(BX), Y3
+	VMOVUPS 256(BX), Y4
+
+scatter4x2x1_begin:
+	MOVQ 8(AX), SI
+	MOVQ 24(AX), DI
+	MOVQ CX, BX
+	MOVQ 48(AX), R8
+	MOVQ 64(AX), R9
+	MOVQ 80(AX), R10
+
+scatter4x2x1_channel:
+	MOVQ BX, R10
+	MOVQ SI, R11
+	MOVQ 32(AX), R12
+
+scatter4x2x1_row:
+	VMOVUPS      (R10), Y5
+	VMOVUPS      64(R10), Y6
+	VMOVUPS      128(R10), Y7
+	VMOVUPS      192(R10), Y8
+	VBROADCASTSS (R11), Y9
+	VFMADD231PS  Y9, Y5, Y0
+	VFMADD231PS  Y9, Y6, Y1
+	VFMADD231PS  Y9, Y7, Y2
+	VFMADD231PS  Y9, Y8, Y3
+	VBROADCASTSS 4(R11), Y9
+	VFMADD231PS  Y9, Y5, Y1
+	VFMADD231PS  Y9, Y6, Y2
+	VFMADD231PS  Y9, Y7, Y3
+	VFMADD231PS  Y9, Y8, Y4
+	ADDQ         R8, R10
+	ADDQ         R9, R11
+	DECQ         R12
+	JNZ          scatter4x2x1_row
+	ADDQ         40(AX), BX
+	ADDQ         56(AX), SI
+	DECQ         DI
+	JNZ          scatter4x2x1_channel
+	MOVQ         DX, BX
+	VMOVUPS      Y0, (BX)
+	VMOVUPS      Y1, 64(BX)
+	VMOVUPS      Y2, 128(BX)
+	VMOVUPS      Y3, 192(BX)
+	VMOVUPS      Y4, 256(BX)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	DECQ         (SP)
+	JNZ          scatter4x2x1_half
+	VZEROUPPER
+	RET
+
+// func scatter4x2x2_avx2(a *uint64)
+// Requires: AVX, FMA3
+TEXT ·scatter4x2x2_avx2(SB), NOSPLIT, $8-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 16(AX), DX
+	MOVQ $+2, (SP)
+
+scatter4x2x2_half:
+	CMPQ   72(AX), $0x01
+	JE     scatter4x2x2_accumulate
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	JMP    scatter4x2x2_begin
+
+scatter4x2x2_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Y0
+	VMOVUPS 64(BX), Y1
+	VMOVUPS 128(BX), Y2
+	VMOVUPS 192(BX), Y3
+	VMOVUPS 256(BX), Y4
+	ADDQ    88(AX), BX
+	VMOVUPS (BX), Y5
+	VMOVUPS 64(BX), Y6
+	VMOVUPS 128(BX), Y7
+	VMOVUPS 192(BX), Y8
+	VMOVUPS 256(BX), Y9
+
+scatter4x2x2_begin:
+	MOVQ 8(AX), SI
+	MOVQ 24(AX), DI
+	MOVQ CX, BX
+	MOVQ 48(AX), R8
+	MOVQ 64(AX), R9
+	MOVQ 80(AX), R10
+
+scatter4x2x2_channel:
+	MOVQ BX, R11
+	MOVQ SI, R12
+	MOVQ 32(AX), R13
+
+scatter4x2x2_row:
+	VMOVUPS      (R11), Y10
+	VMOVUPS      64(R11), Y11
+	VMOVUPS      128(R11), Y12
+	VMOVUPS      192(R11), Y13
+	VBROADCASTSS (R12), Y14
+	VFMADD231PS  Y14, Y10, Y0
+	VFMADD231PS  Y14, Y11, Y1
+	VFMADD231PS  Y14, Y12, Y2
+	VFMADD231PS  Y14, Y13, Y3
+	VBROADCASTSS (R12)(R10*1), Y14
+	VFMADD231PS  Y14, Y10, Y5
+	VFMADD231PS  Y14, Y11, Y6
+	VFMADD231PS  Y14, Y12, Y7
+	VFMADD231PS  Y14, Y13, Y8
+	VBROADCASTSS 4(R12), Y14
+	VFMADD231PS  Y14, Y10, Y1
+	VFMADD231PS  Y14, Y11, Y2
+	VFMADD231PS  Y14, Y12, Y3
+	VFMADD231PS  Y14, Y13, Y4
+	VBROADCASTSS 4(R12)(R10*1), Y14
+	VFMADD231PS  Y14, Y10, Y6
+	VFMADD231PS  Y14, Y11, Y7
+	VFMADD231PS  Y14, Y12, Y8
+	VFMADD231PS  Y14, Y13, Y9
+	ADDQ         R8, R11
+	ADDQ         R9, R12
+	DECQ         R13
+	JNZ          scatter4x2x2_row
+	ADDQ         40(AX), BX
+	ADDQ         56(AX), SI
+	DECQ         DI
+	JNZ          scatter4x2x2_channel
+	MOVQ         DX, BX
+	VMOVUPS      Y0, (BX)
+	VMOVUPS      Y1, 64(BX)
+	VMOVUPS      Y2, 128(BX)
+	VMOVUPS      Y3, 192(BX)
+	VMOVUPS      Y4, 256(BX)
+	ADDQ         88(AX), BX
+	VMOVUPS      Y5, (BX)
+	VMOVUPS      Y6, 64(BX)
+	VMOVUPS      Y7, 128(BX)
+	VMOVUPS      Y8, 192(BX)
+	VMOVUPS      Y9, 256(BX)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	DECQ         (SP)
+	JNZ          scatter4x2x2_half
+	VZEROUPPER
+	RET
+
+// func scatter5x2x1_avx2(a *uint64)
+// Requires: AVX, FMA3
+TEXT ·scatter5x2x1_avx2(SB), NOSPLIT, $8-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 16(AX), DX
+	MOVQ $+2, (SP)
+
+scatter5x2x1_half:
+	CMPQ   72(AX), $0x01
+	JE     scatter5x2x1_accumulate
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	JMP    scatter5x2x1_begin
+
+scatter5x2x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Y0
+	VMOVUPS 64(BX), Y1
+	VMOVUPS 128(BX), Y2
+	VMOVUPS 192(BX), Y3
+	VMOVUPS 256(BX), Y4
+	VMOVUPS 320(BX), Y5
+
+scatter5x2x1_begin:
+	MOVQ 8(AX), SI
+	MOVQ 24(AX), DI
+	MOVQ CX, BX
+	MOVQ 48(AX), R8
+	MOVQ 64(AX), R9
+	MOVQ 80(AX), R10
+
+scatter5x2x1_channel:
+	MOVQ BX, R10
+	MOVQ SI, R11
+	MOVQ 32(AX), R12
+
+scatter5x2x1_row:
+	VMOVUPS      (R10), Y6
+	VMOVUPS      64(R10), Y7
+	VMOVUPS      128(R10), Y8
+	VMOVUPS      192(R10), Y9
+	VMOVUPS      256(R10), Y10
+	VBROADCASTSS (R11), Y11
+	VFMADD231PS  Y11, Y6, Y0
+	VFMADD231PS  Y11, Y7, Y1
+	VFMADD231PS  Y11, Y8, Y2
+	VFMADD231PS  Y11, Y9, Y3
+	VFMADD231PS  Y11, Y10, Y4
+	VBROADCASTSS 4(R11), Y11
+	VFMADD231PS  Y11, Y6, Y1
+	VFMADD231PS  Y11, Y7, Y2
+	VFMADD231PS  Y11, Y8, Y3
+	VFMADD231PS  Y11, Y9, Y4
+	VFMADD231PS  Y11, Y10, Y5
+	ADDQ         R8, R10
+	ADDQ         R9, R11
+	DECQ         R12
+	JNZ          scatter5x2x1_row
+	ADDQ         40(AX), BX
+	ADDQ         56(AX), SI
+	DECQ         DI
+	JNZ          scatter5x2x1_channel
+	MOVQ         DX, BX
+	VMOVUPS      Y0, (BX)
+	VMOVUPS      Y1, 64(BX)
+	VMOVUPS      Y2, 128(BX)
+	VMOVUPS      Y3, 192(BX)
+	VMOVUPS      Y4, 256(BX)
+	VMOVUPS      Y5, 320(BX)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	DECQ         (SP)
+	JNZ          scatter5x2x1_half
+	VZEROUPPER
+	RET
+
+// func scatter6x2x1_avx2(a *uint64)
+// Requires: AVX, FMA3
+TEXT ·scatter6x2x1_avx2(SB), NOSPLIT, $8-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 16(AX), DX
+	MOVQ $+2, (SP)
+
+scatter6x2x1_half:
+	CMPQ   72(AX), $0x01
+	JE     scatter6x2x1_accumulate
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	JMP    scatter6x2x1_begin
+
+scatter6x2x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Y0
+	VMOVUPS 64(BX), Y1
+	VMOVUPS 128(BX), Y2
+	VMOVUPS 192(BX), Y3
+	VMOVUPS 256(BX), Y4
+	VMOVUPS 320(BX), Y5
+	VMOVUPS 384(BX), Y6
+
+scatter6x2x1_begin:
+	MOVQ 8(AX), SI
+	MOVQ 24(AX), DI
+	MOVQ CX, BX
+	MOVQ 48(AX), R8
+	MOVQ 64(AX), R9
+	MOVQ 80(AX), R10
+
+scatter6x2x1_channel:
+	MOVQ BX, R10
+	MOVQ SI, R11
+	MOVQ 32(AX), R12
+
+scatter6x2x1_row:
+	VMOVUPS      (R10), Y7
+	VMOVUPS      64(R10), Y8
+	VMOVUPS      128(R10), Y9
+	VMOVUPS      192(R10), Y10
+	VMOVUPS      256(R10), Y11
+	VMOVUPS      320(R10), Y12
+	VBROADCASTSS (R11), Y13
+	VFMADD231PS  Y13, Y7, Y0
+	VFMADD231PS  Y13, Y8, Y1
+	VFMADD231PS  Y13, Y9, Y2
+	VFMADD231PS  Y13, Y10, Y3
+	VFMADD231PS  Y13, Y11, Y4
+	VFMADD231PS  Y13, Y12, Y5
+	VBROADCASTSS 4(R11), Y13
+	VFMADD231PS  Y13, Y7, Y1
+	VFMADD231PS  Y13, Y8, Y2
+	VFMADD231PS  Y13, Y9, Y3
+	VFMADD231PS  Y13, Y10, Y4
+	VFMADD231PS  Y13, Y11, Y5
+	VFMADD231PS  Y13, Y12, Y6
+	ADDQ         R8, R10
+	ADDQ         R9, R11
+	DECQ         R12
+	JNZ          scatter6x2x1_row
+	ADDQ         40(AX), BX
+	ADDQ         56(AX), SI
+	DECQ         DI
+	JNZ          scatter6x2x1_channel
+	MOVQ         DX, BX
+	VMOVUPS      Y0, (BX)
+	VMOVUPS      Y1, 64(BX)
+	VMOVUPS      Y2, 128(BX)
+	VMOVUPS      Y3, 192(BX)
+	VMOVUPS      Y4, 256(BX)
+	VMOVUPS      Y5, 320(BX)
+	VMOVUPS      Y6, 384(BX)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	DECQ         (SP)
+	JNZ          scatter6x2x1_half
+	VZEROUPPER
+	RET
+
+// func scatter7x2x1_avx2(a *uint64)
+// Requires: AVX, FMA3
+TEXT ·scatter7x2x1_avx2(SB), NOSPLIT, $8-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 16(AX), DX
+	MOVQ $+2, (SP)
+
+scatter7x2x1_half:
+	CMPQ   72(AX), $0x01
+	JE     scatter7x2x1_accumulate
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	JMP    scatter7x2x1_begin
+
+scatter7x2x1_accumulate:
+	MOVQ    DX, BX
 	VMOVUPS (BX), Y0
 	VMOVUPS 64(BX), Y1
 	VMOVUPS 128(BX), Y2
@@ -3597,28 +4048,28 @@ scatter7x2_accumulate:
 	VMOVUPS 384(BX), Y6
 	VMOVUPS 448(BX), Y7
 
-scatter7x2_begin:
-	MOVQ 24(AX), R8
-	MOVQ CX, SI
-	MOVQ DX, DI
-	MOVQ 48(AX), R9
-	MOVQ 64(AX), R10
-	MOVQ 32(AX), R11
+scatter7x2x1_begin:
+	MOVQ 8(AX), SI
+	MOVQ 24(AX), DI
+	MOVQ CX, BX
+	MOVQ 48(AX), R8
+	MOVQ 64(AX), R9
+	MOVQ 80(AX), R10
 
-scatter7x2_channel:
-	MOVQ SI, R12
-	MOVQ DI, R13
-	MOVQ R11, R14
+scatter7x2x1_channel:
+	MOVQ BX, R10
+	MOVQ SI, R11
+	MOVQ 32(AX), R12
 
-scatter7x2_row:
-	VMOVUPS      (R12), Y8
-	VMOVUPS      64(R12), Y9
-	VMOVUPS      128(R12), Y10
-	VMOVUPS      192(R12), Y11
-	VMOVUPS      256(R12), Y12
-	VMOVUPS      320(R12), Y13
-	VMOVUPS      384(R12), Y14
-	VBROADCASTSS (R13), Y15
+scatter7x2x1_row:
+	VMOVUPS      (R10), Y8
+	VMOVUPS      64(R10), Y9
+	VMOVUPS      128(R10), Y10
+	VMOVUPS      192(R10), Y11
+	VMOVUPS      256(R10), Y12
+	VMOVUPS      320(R10), Y13
+	VMOVUPS      384(R10), Y14
+	VBROADCASTSS (R11), Y15
 	VFMADD231PS  Y15, Y8, Y0
 	VFMADD231PS  Y15, Y9, Y1
 	VFMADD231PS  Y15, Y10, Y2
@@ -3626,7 +4077,7 @@ scatter7x2_row:
 	VFMADD231PS  Y15, Y12, Y4
 	VFMADD231PS  Y15, Y13, Y5
 	VFMADD231PS  Y15, Y14, Y6
-	VBROADCASTSS 4(R13), Y15
+	VBROADCASTSS 4(R11), Y15
 	VFMADD231PS  Y15, Y8, Y1
 	VFMADD231PS  Y15, Y9, Y2
 	VFMADD231PS  Y15, Y10, Y3
@@ -3634,14 +4085,15 @@ scatter7x2_row:
 	VFMADD231PS  Y15, Y12, Y5
 	VFMADD231PS  Y15, Y13, Y6
 	VFMADD231PS  Y15, Y14, Y7
-	ADDQ         R9, R12
-	ADDQ         R10, R13
-	DECQ         R14
-	JNZ          scatter7x2_row
-	ADDQ         40(AX), SI
-	ADDQ         56(AX), DI
-	DECQ         R8
-	JNZ          scatter7x2_channel
+	ADDQ         R8, R10
+	ADDQ         R9, R11
+	DECQ         R12
+	JNZ          scatter7x2x1_row
+	ADDQ         40(AX), BX
+	ADDQ         56(AX), SI
+	DECQ         DI
+	JNZ          scatter7x2x1_channel
+	MOVQ         DX, BX
 	VMOVUPS      Y0, (BX)
 	VMOVUPS      Y1, 64(BX)
 	VMOVUPS      Y2, 128(BX)
@@ -3651,399 +4103,233 @@ scatter7x2_row:
 	VMOVUPS      Y6, 384(BX)
 	VMOVUPS      Y7, 448(BX)
 	ADDQ         $0x20, CX
-	ADDQ         $0x20, BX
+	ADDQ         $0x20, DX
 	DECQ         (SP)
-	JNZ          scatter7x2_half
+	JNZ          scatter7x2x1_half
 	VZEROUPPER
 	RET
 
-// func scatter1x3_avx2(a *uint64)
+// func scatter1x3x1_avx2(a *uint64)
 // Requires: AVX, FMA3
-TEXT ·scatter1x3_avx2(SB), NOSPLIT, $8-8
+TEXT ·scatter1x3x1_avx2(SB), NOSPLIT, $8-8
 	MOVQ a+0(FP), AX
 	MOVQ (AX), CX
-	MOVQ 8(AX), DX
-	MOVQ 16(AX), BX
+	MOVQ 16(AX), DX
 	MOVQ $+2, (SP)
 
-scatter1x3_half:
+scatter1x3x1_half:
 	CMPQ   72(AX), $0x01
-	JE     scatter1x3_accumulate
+	JE     scatter1x3x1_accumulate
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
-	JMP    scatter1x3_begin
+	JMP    scatter1x3x1_begin
 
-scatter1x3_accumulate:
+scatter1x3x1_accumulate:
+	MOVQ    DX, BX
 	VMOVUPS (BX), Y0
 	VMOVUPS 64(BX), Y1
 	VMOVUPS 128(BX), Y2
 
-scatter1x3_begin:
-	MOVQ 24(AX), R8
-	MOVQ CX, SI
-	MOVQ DX, DI
-	MOVQ 48(AX), R9
-	MOVQ 64(AX), R10
-	MOVQ 32(AX), R11
+scatter1x3x1_begin:
+	MOVQ 8(AX), SI
+	MOVQ 24(AX), DI
+	MOVQ CX, BX
+	MOVQ 48(AX), R8
+	MOVQ 64(AX), R9
+	MOVQ 80(AX), R10
 
-scatter1x3_channel:
-	MOVQ SI, R12
-	MOVQ DI, R13
-	MOVQ R11, R14
+scatter1x3x1_channel:
+	MOVQ BX, R10
+	MOVQ SI, R11
+	MOVQ 32(AX), R12
 
-scatter1x3_row:
-	VMOVUPS      (R12), Y3
-	VBROADCASTSS (R13), Y4
+scatter1x3x1_row:
+	VMOVUPS      (R10), Y3
+	VBROADCASTSS (R11), Y4
 	VFMADD231PS  Y4, Y3, Y0
-	VBROADCASTSS 4(R13), Y4
+	VBROADCASTSS 4(R11), Y4
 	VFMADD231PS  Y4, Y3, Y1
-	VBROADCASTSS 8(R13), Y4
+	VBROADCASTSS 8(R11), Y4
 	VFMADD231PS  Y4, Y3, Y2
-	ADDQ         R9, R12
-	ADDQ         R10, R13
-	DECQ         R14
-	JNZ          scatter1x3_row
-	ADDQ         40(AX), SI
-	ADDQ         56(AX), DI
-	DECQ         R8
-	JNZ          scatter1x3_channel
+	ADDQ         R8, R10
+	ADDQ         R9, R11
+	DECQ         R12
+	JNZ          scatter1x3x1_row
+	ADDQ         40(AX), BX
+	ADDQ         56(AX), SI
+	DECQ         DI
+	JNZ          scatter1x3x1_channel
+	MOVQ         DX, BX
 	VMOVUPS      Y0, (BX)
 	VMOVUPS      Y1, 64(BX)
 	VMOVUPS      Y2, 128(BX)
 	ADDQ         $0x20, CX
-	ADDQ         $0x20, BX
+	ADDQ         $0x20, DX
 	DECQ         (SP)
-	JNZ          scatter1x3_half
+	JNZ          scatter1x3x1_half
 	VZEROUPPER
 	RET
 
-// func scatter2x3_avx2(a *uint64)
+// func scatter1x3x2_avx2(a *uint64)
 // Requires: AVX, FMA3
-TEXT ·scatter2x3_avx2(SB), NOSPLIT, $8-8
+TEXT ·scatter1x3x2_avx2(SB), NOSPLIT, $8-8
 	MOVQ a+0(FP), AX
 	MOVQ (AX), CX
-	MOVQ 8(AX), DX
-	MOVQ 16(AX), BX
+	MOVQ 16(AX), DX
 	MOVQ $+2, (SP)
 
-scatter2x3_half:
+scatter1x3x2_half:
 	CMPQ   72(AX), $0x01
-	JE     scatter2x3_accumulate
+	JE     scatter1x3x2_accumulate
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
-	JMP    scatter2x3_begin
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	JMP    scatter1x3x2_begin
 
-scatter2x3_accumulate:
+scatter1x3x2_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Y0
+	VMOVUPS 64(BX), Y1
+	VMOVUPS 128(BX), Y2
+	ADDQ    88(AX), BX
+	VMOVUPS (BX), Y3
+	VMOVUPS 64(BX), Y4
+	VMOVUPS 128(BX), Y5
+
+scatter1x3x2_begin:
+	MOVQ 8(AX), SI
+	MOVQ 24(AX), DI
+	MOVQ CX, BX
+	MOVQ 48(AX), R8
+	MOVQ 64(AX), R9
+	MOVQ 80(AX), R10
+
+scatter1x3x2_channel:
+	MOVQ BX, R11
+	MOVQ SI, R12
+	MOVQ 32(AX), R13
+
+scatter1x3x2_row:
+	VMOVUPS      (R11), Y6
+	VBROADCASTSS (R12), Y7
+	VFMADD231PS  Y7, Y6, Y0
+	VBROADCASTSS (R12)(R10*1), Y7
+	VFMADD231PS  Y7, Y6, Y3
+	VBROADCASTSS 4(R12), Y7
+	VFMADD231PS  Y7, Y6, Y1
+	VBROADCASTSS 4(R12)(R10*1), Y7
+	VFMADD231PS  Y7, Y6, Y4
+	VBROADCASTSS 8(R12), Y7
+	VFMADD231PS  Y7, Y6, Y2
+	VBROADCASTSS 8(R12)(R10*1), Y7
+	VFMADD231PS  Y7, Y6, Y5
+	ADDQ         R8, R11
+	ADDQ         R9, R12
+	DECQ         R13
+	JNZ          scatter1x3x2_row
+	ADDQ         40(AX), BX
+	ADDQ         56(AX), SI
+	DECQ         DI
+	JNZ          scatter1x3x2_channel
+	MOVQ         DX, BX
+	VMOVUPS      Y0, (BX)
+	VMOVUPS      Y1, 64(BX)
+	VMOVUPS      Y2, 128(BX)
+	ADDQ         88(AX), BX
+	VMOVUPS      Y3, (BX)
+	VMOVUPS      Y4, 64(BX)
+	VMOVUPS      Y5, 128(BX)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	DECQ         (SP)
+	JNZ          scatter1x3x2_half
+	VZEROUPPER
+	RET
+
+// func scatter2x3x1_avx2(a *uint64)
+// Requires: AVX, FMA3
+TEXT ·scatter2x3x1_avx2(SB), NOSPLIT, $8-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 16(AX), DX
+	MOVQ $+2, (SP)
+
+scatter2x3x1_half:
+	CMPQ   72(AX), $0x01
+	JE     scatter2x3x1_accumulate
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	JMP    scatter2x3x1_begin
+
+scatter2x3x1_accumulate:
+	MOVQ    DX, BX
 	VMOVUPS (BX), Y0
 	VMOVUPS 64(BX), Y1
 	VMOVUPS 128(BX), Y2
 	VMOVUPS 192(BX), Y3
 
-scatter2x3_begin:
-	MOVQ 24(AX), R8
-	MOVQ CX, SI
-	MOVQ DX, DI
-	MOVQ 48(AX), R9
-	MOVQ 64(AX), R10
-	MOVQ 32(AX), R11
+scatter2x3x1_begin:
+	MOVQ 8(AX), SI
+	MOVQ 24(AX), DI
+	MOVQ CX, BX
+	MOVQ 48(AX), R8
+	MOVQ 64(AX), R9
+	MOVQ 80(AX), R10
 
-scatter2x3_channel:
-	MOVQ SI, R12
-	MOVQ DI, R13
-	MOVQ R11, R14
+scatter2x3x1_channel:
+	MOVQ BX, R10
+	MOVQ SI, R11
+	MOVQ 32(AX), R12
 
-scatter2x3_row:
-	VMOVUPS      (R12), Y4
-	VMOVUPS      64(R12), Y5
-	VBROADCASTSS (R13), Y6
+scatter2x3x1_row:
+	VMOVUPS      (R10), Y4
+	VMOVUPS      64(R10), Y5
+	VBROADCASTSS (R11), Y6
 	VFMADD231PS  Y6, Y4, Y0
 	VFMADD231PS  Y6, Y5, Y1
-	VBROADCASTSS 4(R13), Y6
+	VBROADCASTSS 4(R11), Y6
 	VFMADD231PS  Y6, Y4, Y1
 	VFMADD231PS  Y6, Y5, Y2
-	VBROADCASTSS 8(R13), Y6
+	VBROADCASTSS 8(R11), Y6
 	VFMADD231PS  Y6, Y4, Y2
 	VFMADD231PS  Y6, Y5, Y3
-	ADDQ         R9, R12
-	ADDQ         R10, R13
-	DECQ         R14
-	JNZ          scatter2x3_row
-	ADDQ         40(AX), SI
-	ADDQ         56(AX), DI
-	DECQ         R8
-	JNZ          scatter2x3_channel
+	ADDQ         R8, R10
+	ADDQ         R9, R11
+	DECQ         R12
+	JNZ          scatter2x3x1_row
+	ADDQ         40(AX), BX
+	ADDQ         56(AX), SI
+	DECQ         DI
+	JNZ          scatter2x3x1_channel
+	MOVQ         DX, BX
 	VMOVUPS      Y0, (BX)
 	VMOVUPS      Y1, 64(BX)
 	VMOVUPS      Y2, 128(BX)
 	VMOVUPS      Y3, 192(BX)
 	ADDQ         $0x20, CX
-	ADDQ         $0x20, BX
+	ADDQ         $0x20, DX
 	DECQ         (SP)
-	JNZ          scatter2x3_half
+	JNZ          scatter2x3x1_half
 	VZEROUPPER
 	RET
 
-// func scatter3x3_avx2(a *uint64)
+// func scatter2x3x2_avx2(a *uint64)
 // Requires: AVX, FMA3
-TEXT ·scatter3x3_avx2(SB), NOSPLIT, $8-8
+TEXT ·scatter2x3x2_avx2(SB), NOSPLIT, $8-8
 	MOVQ a+0(FP), AX
 	MOVQ (AX), CX
-	MOVQ 8(AX), DX
-	MOVQ 16(AX), BX
+	MOVQ 16(AX), DX
 	MOVQ $+2, (SP)
 
-scatter3x3_half:
+scatter2x3x2_half:
 	CMPQ   72(AX), $0x01
-	JE     scatter3x3_accumulate
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	JMP    scatter3x3_begin
-
-scatter3x3_accumulate:
-	VMOVUPS (BX), Y0
-	VMOVUPS 64(BX), Y1
-	VMOVUPS 128(BX), Y2
-	VMOVUPS 192(BX), Y3
-	VMOVUPS 256(BX), Y4
-
-scatter3x3_begin:
-	MOVQ 24(AX), R8
-	MOVQ CX, SI
-	MOVQ DX, DI
-	MOVQ 48(AX), R9
-	MOVQ 64(AX), R10
-	MOVQ 32(AX), R11
-
-scatter3x3_channel:
-	MOVQ SI, R12
-	MOVQ DI, R13
-	MOVQ R11, R14
-
-scatter3x3_row:
-	VMOVUPS      (R12), Y5
-	VMOVUPS      64(R12), Y6
-	VMOVUPS      128(R12), Y7
-	VBROADCASTSS (R13), Y8
-	VFMADD231PS  Y8, Y5, Y0
-	VFMADD231PS  Y8, Y6, Y1
-	VFMADD231PS  Y8, Y7, Y2
-	VBROADCASTSS 4(R13), Y8
-	VFMADD231PS  Y8, Y5, Y1
-	VFMADD231PS  Y8, Y6, Y2
-	VFMADD231PS  Y8, Y7, Y3
-	VBROADCASTSS 8(R13), Y8
-	VFMADD231PS  Y8, Y5, Y2
-	VFMADD231PS  Y8, Y6, Y3
-	VFMADD231PS  Y8, Y7, Y4
-	ADDQ         R9, R12
-	ADDQ         R10, R13
-	DECQ         R14
-	JNZ          scatter3x3_row
-	ADDQ         40(AX), SI
-	ADDQ         56(AX), DI
-	DECQ         R8
-	JNZ          scatter3x3_channel
-	VMOVUPS      Y0, (BX)
-	VMOVUPS      Y1, 64(BX)
-	VMOVUPS      Y2, 128(BX)
-	VMOVUPS      Y3, 192(BX)
-	VMOVUPS      Y4, 256(BX)
-	ADDQ         $0x20, CX
-	ADDQ         $0x20, BX
-	DECQ         (SP)
-	JNZ          scatter3x3_half
-	VZEROUPPER
-	RET
-
-// func scatter4x3_avx2(a *uint64)
-// Requires: AVX, FMA3
-TEXT ·scatter4x3_avx2(SB), NOSPLIT, $8-8
-	MOVQ a+0(FP), AX
-	MOVQ (AX), CX
-	MOVQ 8(AX), DX
-	MOVQ 16(AX), BX
-	MOVQ $+2, (SP)
-
-scatter4x3_half:
-	CMPQ   72(AX), $0x01
-	JE     scatter4x3_accumulate
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	JMP    scatter4x3_begin
-
-scatter4x3_accumulate:
-	VMOVUPS (BX), Y0
-	VMOVUPS 64(BX), Y1
-	VMOVUPS 128(BX), Y2
-	VMOVUPS 192(BX), Y3
-	VMOVUPS 256(BX), Y4
-	VMOVUPS 320(BX), Y5
-
-scatter4x3_begin:
-	MOVQ 24(AX), R8
-	MOVQ CX, SI
-	MOVQ DX, DI
-	MOVQ 48(AX), R9
-	MOVQ 64(AX), R10
-	MOVQ 32(AX), R11
-
-scatter4x3_channel:
-	MOVQ SI, R12
-	MOVQ DI, R13
-	MOVQ R11, R14
-
-scatter4x3_row:
-	VMOVUPS      (R12), Y6
-	VMOVUPS      64(R12), Y7
-	VMOVUPS      128(R12), Y8
-	VMOVUPS      192(R12), Y9
-	VBROADCASTSS (R13), Y10
-	VFMADD231PS  Y10, Y6, Y0
-	VFMADD231PS  Y10, Y7, Y1
-	VFMADD231PS  Y10, Y8, Y2
-	VFMADD231PS  Y10, Y9, Y3
-	VBROADCASTSS 4(R13), Y10
-	VFMADD231PS  Y10, Y6, Y1
-	VFMADD231PS  Y10, Y7, Y2
-	VFMADD231PS  Y10, Y8, Y3
-	VFMADD231PS  Y10, Y9, Y4
-	VBROADCASTSS 8(R13), Y10
-	VFMADD231PS  Y10, Y6, Y2
-	VFMADD231PS  Y10, Y7, Y3
-	VFMADD231PS  Y10, Y8, Y4
-	VFMADD231PS  Y10, Y9, Y5
-	ADDQ         R9, R12
-	ADDQ         R10, R13
-	DECQ         R14
-	JNZ          scatter4x3_row
-	ADDQ         40(AX), SI
-	ADDQ         56(AX), DI
-	DECQ         R8
-	JNZ          scatter4x3_channel
-	VMOVUPS      Y0, (BX)
-	VMOVUPS      Y1, 64(BX)
-	VMOVUPS      Y2, 128(BX)
-	VMOVUPS      Y3, 192(BX)
-	VMOVUPS      Y4, 256(BX)
-	VMOVUPS      Y5, 320(BX)
-	ADDQ         $0x20, CX
-	ADDQ         $0x20, BX
-	DECQ         (SP)
-	JNZ          scatter4x3_half
-	VZEROUPPER
-	RET
-
-// func scatter5x3_avx2(a *uint64)
-// Requires: AVX, FMA3
-TEXT ·scatter5x3_avx2(SB), NOSPLIT, $8-8
-	MOVQ a+0(FP), AX
-	MOVQ (AX), CX
-	MOVQ 8(AX), DX
-	MOVQ 16(AX), BX
-	MOVQ $+2, (SP)
-
-scatter5x3_half:
-	CMPQ   72(AX), $0x01
-	JE     scatter5x3_accumulate
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	JMP    scatter5x3_begin
-
-scatter5x3_accumulate:
-	VMOVUPS (BX), Y0
-	VMOVUPS 64(BX), Y1
-	VMOVUPS 128(BX), Y2
-	VMOVUPS 192(BX), Y3
-	VMOVUPS 256(BX), Y4
-	VMOVUPS 320(BX), Y5
-	VMOVUPS 384(BX), Y6
-
-scatter5x3_begin:
-	MOVQ 24(AX), R8
-	MOVQ CX, SI
-	MOVQ DX, DI
-	MOVQ 48(AX), R9
-	MOVQ 64(AX), R10
-	MOVQ 32(AX), R11
-
-scatter5x3_channel:
-	MOVQ SI, R12
-	MOVQ DI, R13
-	MOVQ R11, R14
-
-scatter5x3_row:
-	VMOVUPS      (R12), Y7
-	VMOVUPS      64(R12), Y8
-	VMOVUPS      128(R12), Y9
-	VMOVUPS      192(R12), Y10
-	VMOVUPS      256(R12), Y11
-	VBROADCASTSS (R13), Y12
-	VFMADD231PS  Y12, Y7, Y0
-	VFMADD231PS  Y12, Y8, Y1
-	VFMADD231PS  Y12, Y9, Y2
-	VFMADD231PS  Y12, Y10, Y3
-	VFMADD231PS  Y12, Y11, Y4
-	VBROADCASTSS 4(R13), Y12
-	VFMADD231PS  Y12, Y7, Y1
-	VFMADD231PS  Y12, Y8, Y2
-	VFMADD231PS  Y12, Y9, Y3
-	VFMADD231PS  Y12, Y10, Y4
-	VFMADD231PS  Y12, Y11, Y5
-	VBROADCASTSS 8(R13), Y12
-	VFMADD231PS  Y12, Y7, Y2
-	VFMADD231PS  Y12, Y8, Y3
-	VFMADD231PS  Y12, Y9, Y4
-	VFMADD231PS  Y12, Y10, Y5
-	VFMADD231PS  Y12, Y11, Y6
-	ADDQ         R9, R12
-	ADDQ         R10, R13
-	DECQ         R14
-	JNZ          scatter5x3_row
-	ADDQ         40(AX), SI
-	ADDQ         56(AX), DI
-	DECQ         R8
-	JNZ          scatter5x3_channel
-	VMOVUPS      Y0, (BX)
-	VMOVUPS      Y1, 64(BX)
-	VMOVUPS      Y2, 128(BX)
-	VMOVUPS      Y3, 192(BX)
-	VMOVUPS      Y4, 256(BX)
-	VMOVUPS      Y5, 320(BX)
-	VMOVUPS      Y6, 384(BX)
-	ADDQ         $0x20, CX
-	ADDQ         $0x20, BX
-	DECQ         (SP)
-	JNZ          scatter5x3_half
-	VZEROUPPER
-	RET
-
-// func scatter6x3_avx2(a *uint64)
-// Requires: AVX, FMA3
-TEXT ·scatter6x3_avx2(SB), NOSPLIT, $8-8
-	MOVQ a+0(FP), AX
-	MOVQ (AX), CX
-	MOVQ 8(AX), DX
-	MOVQ 16(AX), BX
-	MOVQ $+2, (SP)
-
-scatter6x3_half:
-	CMPQ   72(AX), $0x01
-	JE     scatter6x3_accumulate
+	JE     scatter2x3x2_accumulate
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -4052,9 +4338,456 @@ scatter6x3_half:
 	VXORPS Y5, Y5, Y5
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
-	JMP    scatter6x3_begin
+	JMP    scatter2x3x2_begin
 
-scatter6x3_accumulate:
+scatter2x3x2_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Y0
+	VMOVUPS 64(BX), Y1
+	VMOVUPS 128(BX), Y2
+	VMOVUPS 192(BX), Y3
+	ADDQ    88(AX), BX
+	VMOVUPS (BX), Y4
+	VMOVUPS 64(BX), Y5
+	VMOVUPS 128(BX), Y6
+	VMOVUPS 192(BX), Y7
+
+scatter2x3x2_begin:
+	MOVQ 8(AX), SI
+	MOVQ 24(AX), DI
+	MOVQ CX, BX
+	MOVQ 48(AX), R8
+	MOVQ 64(AX), R9
+	MOVQ 80(AX), R10
+
+scatter2x3x2_channel:
+	MOVQ BX, R11
+	MOVQ SI, R12
+	MOVQ 32(AX), R13
+
+scatter2x3x2_row:
+	VMOVUPS      (R11), Y8
+	VMOVUPS      64(R11), Y9
+	VBROADCASTSS (R12), Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VFMADD231PS  Y10, Y9, Y1
+	VBROADCASTSS (R12)(R10*1), Y10
+	VFMADD231PS  Y10, Y8, Y4
+	VFMADD231PS  Y10, Y9, Y5
+	VBROADCASTSS 4(R12), Y10
+	VFMADD231PS  Y10, Y8, Y1
+	VFMADD231PS  Y10, Y9, Y2
+	VBROADCASTSS 4(R12)(R10*1), Y10
+	VFMADD231PS  Y10, Y8, Y5
+	VFMADD231PS  Y10, Y9, Y6
+	VBROADCASTSS 8(R12), Y10
+	VFMADD231PS  Y10, Y8, Y2
+	VFMADD231PS  Y10, Y9, Y3
+	VBROADCASTSS 8(R12)(R10*1), Y10
+	VFMADD231PS  Y10, Y8, Y6
+	VFMADD231PS  Y10, Y9, Y7
+	ADDQ         R8, R11
+	ADDQ         R9, R12
+	DECQ         R13
+	JNZ          scatter2x3x2_row
+	ADDQ         40(AX), BX
+	ADDQ         56(AX), SI
+	DECQ         DI
+	JNZ          scatter2x3x2_channel
+	MOVQ         DX, BX
+	VMOVUPS      Y0, (BX)
+	VMOVUPS      Y1, 64(BX)
+	VMOVUPS      Y2, 128(BX)
+	VMOVUPS      Y3, 192(BX)
+	ADDQ         88(AX), BX
+	VMOVUPS      Y4, (BX)
+	VMOVUPS      Y5, 64(BX)
+	VMOVUPS      Y6, 128(BX)
+	VMOVUPS      Y7, 192(BX)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	DECQ         (SP)
+	JNZ          scatter2x3x2_half
+	VZEROUPPER
+	RET
+
+// func scatter3x3x1_avx2(a *uint64)
+// Requires: AVX, FMA3
+TEXT ·scatter3x3x1_avx2(SB), NOSPLIT, $8-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 16(AX), DX
+	MOVQ $+2, (SP)
+
+scatter3x3x1_half:
+	CMPQ   72(AX), $0x01
+	JE     scatter3x3x1_accumulate
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	JMP    scatter3x3x1_begin
+
+scatter3x3x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Y0
+	VMOVUPS 64(BX), Y1
+	VMOVUPS 128(BX), Y2
+	VMOVUPS 192(BX), Y3
+	VMOVUPS 256(BX), Y4
+
+scatter3x3x1_begin:
+	MOVQ 8(AX), SI
+	MOVQ 24(AX), DI
+	MOVQ CX, BX
+	MOVQ 48(AX), R8
+	MOVQ 64(AX), R9
+	MOVQ 80(AX), R10
+
+scatter3x3x1_channel:
+	MOVQ BX, R10
+	MOVQ SI, R11
+	MOVQ 32(AX), R12
+
+scatter3x3x1_row:
+	VMOVUPS      (R10), Y5
+	VMOVUPS      64(R10), Y6
+	VMOVUPS      128(R10), Y7
+	VBROADCASTSS (R11), Y8
+	VFMADD231PS  Y8, Y5, Y0
+	VFMADD231PS  Y8, Y6, Y1
+	VFMADD231PS  Y8, Y7, Y2
+	VBROADCASTSS 4(R11), Y8
+	VFMADD231PS  Y8, Y5, Y1
+	VFMADD231PS  Y8, Y6, Y2
+	VFMADD231PS  Y8, Y7, Y3
+	VBROADCASTSS 8(R11), Y8
+	VFMADD231PS  Y8, Y5, Y2
+	VFMADD231PS  Y8, Y6, Y3
+	VFMADD231PS  Y8, Y7, Y4
+	ADDQ         R8, R10
+	ADDQ         R9, R11
+	DECQ         R12
+	JNZ          scatter3x3x1_row
+	ADDQ         40(AX), BX
+	ADDQ         56(AX), SI
+	DECQ         DI
+	JNZ          scatter3x3x1_channel
+	MOVQ         DX, BX
+	VMOVUPS      Y0, (BX)
+	VMOVUPS      Y1, 64(BX)
+	VMOVUPS      Y2, 128(BX)
+	VMOVUPS      Y3, 192(BX)
+	VMOVUPS      Y4, 256(BX)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	DECQ         (SP)
+	JNZ          scatter3x3x1_half
+	VZEROUPPER
+	RET
+
+// func scatter3x3x2_avx2(a *uint64)
+// Requires: AVX, FMA3
+TEXT ·scatter3x3x2_avx2(SB), NOSPLIT, $8-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 16(AX), DX
+	MOVQ $+2, (SP)
+
+scatter3x3x2_half:
+	CMPQ   72(AX), $0x01
+	JE     scatter3x3x2_accumulate
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	JMP    scatter3x3x2_begin
+
+scatter3x3x2_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Y0
+	VMOVUPS 64(BX), Y1
+	VMOVUPS 128(BX), Y2
+	VMOVUPS 192(BX), Y3
+	VMOVUPS 256(BX), Y4
+	ADDQ    88(AX), BX
+	VMOVUPS (BX), Y5
+	VMOVUPS 64(BX), Y6
+	VMOVUPS 128(BX), Y7
+	VMOVUPS 192(BX), Y8
+	VMOVUPS 256(BX), Y9
+
+scatter3x3x2_begin:
+	MOVQ 8(AX), SI
+	MOVQ 24(AX), DI
+	MOVQ CX, BX
+	MOVQ 48(AX), R8
+	MOVQ 64(AX), R9
+	MOVQ 80(AX), R10
+
+scatter3x3x2_channel:
+	MOVQ BX, R11
+	MOVQ SI, R12
+	MOVQ 32(AX), R13
+
+scatter3x3x2_row:
+	VMOVUPS      (R11), Y10
+	VMOVUPS      64(R11), Y11
+	VMOVUPS      128(R11), Y12
+	VBROADCASTSS (R12), Y13
+	VFMADD231PS  Y13, Y10, Y0
+	VFMADD231PS  Y13, Y11, Y1
+	VFMADD231PS  Y13, Y12, Y2
+	VBROADCASTSS (R12)(R10*1), Y13
+	VFMADD231PS  Y13, Y10, Y5
+	VFMADD231PS  Y13, Y11, Y6
+	VFMADD231PS  Y13, Y12, Y7
+	VBROADCASTSS 4(R12), Y13
+	VFMADD231PS  Y13, Y10, Y1
+	VFMADD231PS  Y13, Y11, Y2
+	VFMADD231PS  Y13, Y12, Y3
+	VBROADCASTSS 4(R12)(R10*1), Y13
+	VFMADD231PS  Y13, Y10, Y6
+	VFMADD231PS  Y13, Y11, Y7
+	VFMADD231PS  Y13, Y12, Y8
+	VBROADCASTSS 8(R12), Y13
+	VFMADD231PS  Y13, Y10, Y2
+	VFMADD231PS  Y13, Y11, Y3
+	VFMADD231PS  Y13, Y12, Y4
+	VBROADCASTSS 8(R12)(R10*1), Y13
+	VFMADD231PS  Y13, Y10, Y7
+	VFMADD231PS  Y13, Y11, Y8
+	VFMADD231PS  Y13, Y12, Y9
+	ADDQ         R8, R11
+	ADDQ         R9, R12
+	DECQ         R13
+	JNZ          scatter3x3x2_row
+	ADDQ         40(AX), BX
+	ADDQ         56(AX), SI
+	DECQ         DI
+	JNZ          scatter3x3x2_channel
+	MOVQ         DX, BX
+	VMOVUPS      Y0, (BX)
+	VMOVUPS      Y1, 64(BX)
+	VMOVUPS      Y2, 128(BX)
+	VMOVUPS      Y3, 192(BX)
+	VMOVUPS      Y4, 256(BX)
+	ADDQ         88(AX), BX
+	VMOVUPS      Y5, (BX)
+	VMOVUPS      Y6, 64(BX)
+	VMOVUPS      Y7, 128(BX)
+	VMOVUPS      Y8, 192(BX)
+	VMOVUPS      Y9, 256(BX)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	DECQ         (SP)
+	JNZ          scatter3x3x2_half
+	VZEROUPPER
+	RET
+
+// func scatter4x3x1_avx2(a *uint64)
+// Requires: AVX, FMA3
+TEXT ·scatter4x3x1_avx2(SB), NOSPLIT, $8-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 16(AX), DX
+	MOVQ $+2, (SP)
+
+scatter4x3x1_half:
+	CMPQ   72(AX), $0x01
+	JE     scatter4x3x1_accumulate
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	JMP    scatter4x3x1_begin
+
+scatter4x3x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Y0
+	VMOVUPS 64(BX), Y1
+	VMOVUPS 128(BX), Y2
+	VMOVUPS 192(BX), Y3
+	VMOVUPS 256(BX), Y4
+	VMOVUPS 320(BX), Y5
+
+scatter4x3x1_begin:
+	MOVQ 8(AX), SI
+	MOVQ 24(AX), DI
+	MOVQ CX, BX
+	MOVQ 48(AX), R8
+	MOVQ 64(AX), R9
+	MOVQ 80(AX), R10
+
+scatter4x3x1_channel:
+	MOVQ BX, R10
+	MOVQ SI, R11
+	MOVQ 32(AX), R12
+
+scatter4x3x1_row:
+	VMOVUPS      (R10), Y6
+	VMOVUPS      64(R10), Y7
+	VMOVUPS      128(R10), Y8
+	VMOVUPS      192(R10), Y9
+	VBROADCASTSS (R11), Y10
+	VFMADD231PS  Y10, Y6, Y0
+	VFMADD231PS  Y10, Y7, Y1
+	VFMADD231PS  Y10, Y8, Y2
+	VFMADD231PS  Y10, Y9, Y3
+	VBROADCASTSS 4(R11), Y10
+	VFMADD231PS  Y10, Y6, Y1
+	VFMADD231PS  Y10, Y7, Y2
+	VFMADD231PS  Y10, Y8, Y3
+	VFMADD231PS  Y10, Y9, Y4
+	VBROADCASTSS 8(R11), Y10
+	VFMADD231PS  Y10, Y6, Y2
+	VFMADD231PS  Y10, Y7, Y3
+	VFMADD231PS  Y10, Y8, Y4
+	VFMADD231PS  Y10, Y9, Y5
+	ADDQ         R8, R10
+	ADDQ         R9, R11
+	DECQ         R12
+	JNZ          scatter4x3x1_row
+	ADDQ         40(AX), BX
+	ADDQ         56(AX), SI
+	DECQ         DI
+	JNZ          scatter4x3x1_channel
+	MOVQ         DX, BX
+	VMOVUPS      Y0, (BX)
+	VMOVUPS      Y1, 64(BX)
+	VMOVUPS      Y2, 128(BX)
+	VMOVUPS      Y3, 192(BX)
+	VMOVUPS      Y4, 256(BX)
+	VMOVUPS      Y5, 320(BX)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	DECQ         (SP)
+	JNZ          scatter4x3x1_half
+	VZEROUPPER
+	RET
+
+// func scatter5x3x1_avx2(a *uint64)
+// Requires: AVX, FMA3
+TEXT ·scatter5x3x1_avx2(SB), NOSPLIT, $8-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 16(AX), DX
+	MOVQ $+2, (SP)
+
+scatter5x3x1_half:
+	CMPQ   72(AX), $0x01
+	JE     scatter5x3x1_accumulate
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	JMP    scatter5x3x1_begin
+
+scatter5x3x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Y0
+	VMOVUPS 64(BX), Y1
+	VMOVUPS 128(BX), Y2
+	VMOVUPS 192(BX), Y3
+	VMOVUPS 256(BX), Y4
+	VMOVUPS 320(BX), Y5
+	VMOVUPS 384(BX), Y6
+
+scatter5x3x1_begin:
+	MOVQ 8(AX), SI
+	MOVQ 24(AX), DI
+	MOVQ CX, BX
+	MOVQ 48(AX), R8
+	MOVQ 64(AX), R9
+	MOVQ 80(AX), R10
+
+scatter5x3x1_channel:
+	MOVQ BX, R10
+	MOVQ SI, R11
+	MOVQ 32(AX), R12
+
+scatter5x3x1_row:
+	VMOVUPS      (R10), Y7
+	VMOVUPS      64(R10), Y8
+	VMOVUPS      128(R10), Y9
+	VMOVUPS      192(R10), Y10
+	VMOVUPS      256(R10), Y11
+	VBROADCASTSS (R11), Y12
+	VFMADD231PS  Y12, Y7, Y0
+	VFMADD231PS  Y12, Y8, Y1
+	VFMADD231PS  Y12, Y9, Y2
+	VFMADD231PS  Y12, Y10, Y3
+	VFMADD231PS  Y12, Y11, Y4
+	VBROADCASTSS 4(R11), Y12
+	VFMADD231PS  Y12, Y7, Y1
+	VFMADD231PS  Y12, Y8, Y2
+	VFMADD231PS  Y12, Y9, Y3
+	VFMADD231PS  Y12, Y10, Y4
+	VFMADD231PS  Y12, Y11, Y5
+	VBROADCASTSS 8(R11), Y12
+	VFMADD231PS  Y12, Y7, Y2
+	VFMADD231PS  Y12, Y8, Y3
+	VFMADD231PS  Y12, Y9, Y4
+	VFMADD231PS  Y12, Y10, Y5
+	VFMADD231PS  Y12, Y11, Y6
+	ADDQ         R8, R10
+	ADDQ         R9, R11
+	DECQ         R12
+	JNZ          scatter5x3x1_row
+	ADDQ         40(AX), BX
+	ADDQ         56(AX), SI
+	DECQ         DI
+	JNZ          scatter5x3x1_channel
+	MOVQ         DX, BX
+	VMOVUPS      Y0, (BX)
+	VMOVUPS      Y1, 64(BX)
+	VMOVUPS      Y2, 128(BX)
+	VMOVUPS      Y3, 192(BX)
+	VMOVUPS      Y4, 256(BX)
+	VMOVUPS      Y5, 320(BX)
+	VMOVUPS      Y6, 384(BX)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	DECQ         (SP)
+	JNZ          scatter5x3x1_half
+	VZEROUPPER
+	RET
+
+// func scatter6x3x1_avx2(a *uint64)
+// Requires: AVX, FMA3
+TEXT ·scatter6x3x1_avx2(SB), NOSPLIT, $8-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 16(AX), DX
+	MOVQ $+2, (SP)
+
+scatter6x3x1_half:
+	CMPQ   72(AX), $0x01
+	JE     scatter6x3x1_accumulate
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	JMP    scatter6x3x1_begin
+
+scatter6x3x1_accumulate:
+	MOVQ    DX, BX
 	VMOVUPS (BX), Y0
 	VMOVUPS 64(BX), Y1
 	VMOVUPS 128(BX), Y2
@@ -4064,55 +4797,56 @@ scatter6x3_accumulate:
 	VMOVUPS 384(BX), Y6
 	VMOVUPS 448(BX), Y7
 
-scatter6x3_begin:
-	MOVQ 24(AX), R8
-	MOVQ CX, SI
-	MOVQ DX, DI
-	MOVQ 48(AX), R9
-	MOVQ 64(AX), R10
-	MOVQ 32(AX), R11
+scatter6x3x1_begin:
+	MOVQ 8(AX), SI
+	MOVQ 24(AX), DI
+	MOVQ CX, BX
+	MOVQ 48(AX), R8
+	MOVQ 64(AX), R9
+	MOVQ 80(AX), R10
 
-scatter6x3_channel:
-	MOVQ SI, R12
-	MOVQ DI, R13
-	MOVQ R11, R14
+scatter6x3x1_channel:
+	MOVQ BX, R10
+	MOVQ SI, R11
+	MOVQ 32(AX), R12
 
-scatter6x3_row:
-	VMOVUPS      (R12), Y8
-	VMOVUPS      64(R12), Y9
-	VMOVUPS      128(R12), Y10
-	VMOVUPS      192(R12), Y11
-	VMOVUPS      256(R12), Y12
-	VMOVUPS      320(R12), Y13
-	VBROADCASTSS (R13), Y14
+scatter6x3x1_row:
+	VMOVUPS      (R10), Y8
+	VMOVUPS      64(R10), Y9
+	VMOVUPS      128(R10), Y10
+	VMOVUPS      192(R10), Y11
+	VMOVUPS      256(R10), Y12
+	VMOVUPS      320(R10), Y13
+	VBROADCASTSS (R11), Y14
 	VFMADD231PS  Y14, Y8, Y0
 	VFMADD231PS  Y14, Y9, Y1
 	VFMADD231PS  Y14, Y10, Y2
 	VFMADD231PS  Y14, Y11, Y3
 	VFMADD231PS  Y14, Y12, Y4
 	VFMADD231PS  Y14, Y13, Y5
-	VBROADCASTSS 4(R13), Y14
+	VBROADCASTSS 4(R11), Y14
 	VFMADD231PS  Y14, Y8, Y1
 	VFMADD231PS  Y14, Y9, Y2
 	VFMADD231PS  Y14, Y10, Y3
 	VFMADD231PS  Y14, Y11, Y4
 	VFMADD231PS  Y14, Y12, Y5
 	VFMADD231PS  Y14, Y13, Y6
-	VBROADCASTSS 8(R13), Y14
+	VBROADCASTSS 8(R11), Y14
 	VFMADD231PS  Y14, Y8, Y2
 	VFMADD231PS  Y14, Y9, Y3
 	VFMADD231PS  Y14, Y10, Y4
 	VFMADD231PS  Y14, Y11, Y5
 	VFMADD231PS  Y14, Y12, Y6
 	VFMADD231PS  Y14, Y13, Y7
-	ADDQ         R9, R12
-	ADDQ         R10, R13
-	DECQ         R14
-	JNZ          scatter6x3_row
-	ADDQ         40(AX), SI
-	ADDQ         56(AX), DI
-	DECQ         R8
-	JNZ          scatter6x3_channel
+	ADDQ         R8, R10
+	ADDQ         R9, R11
+	DECQ         R12
+	JNZ          scatter6x3x1_row
+	ADDQ         40(AX), BX
+	ADDQ         56(AX), SI
+	DECQ         DI
+	JNZ          scatter6x3x1_channel
+	MOVQ         DX, BX
 	VMOVUPS      Y0, (BX)
 	VMOVUPS      Y1, 64(BX)
 	VMOVUPS      Y2, 128(BX)
@@ -4122,336 +4856,90 @@ scatter6x3_row:
 	VMOVUPS      Y6, 384(BX)
 	VMOVUPS      Y7, 448(BX)
 	ADDQ         $0x20, CX
-	ADDQ         $0x20, BX
+	ADDQ         $0x20, DX
 	DECQ         (SP)
-	JNZ          scatter6x3_half
+	JNZ          scatter6x3x1_half
 	VZEROUPPER
 	RET
 
-// func scatter1x4_avx2(a *uint64)
+// func scatter1x4x1_avx2(a *uint64)
 // Requires: AVX, FMA3
-TEXT ·scatter1x4_avx2(SB), NOSPLIT, $8-8
+TEXT ·scatter1x4x1_avx2(SB), NOSPLIT, $8-8
 	MOVQ a+0(FP), AX
 	MOVQ (AX), CX
-	MOVQ 8(AX), DX
-	MOVQ 16(AX), BX
+	MOVQ 16(AX), DX
 	MOVQ $+2, (SP)
 
-scatter1x4_half:
+scatter1x4x1_half:
 	CMPQ   72(AX), $0x01
-	JE     scatter1x4_accumulate
+	JE     scatter1x4x1_accumulate
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
-	JMP    scatter1x4_begin
+	JMP    scatter1x4x1_begin
 
-scatter1x4_accumulate:
+scatter1x4x1_accumulate:
+	MOVQ    DX, BX
 	VMOVUPS (BX), Y0
 	VMOVUPS 64(BX), Y1
 	VMOVUPS 128(BX), Y2
 	VMOVUPS 192(BX), Y3
 
-scatter1x4_begin:
-	MOVQ 24(AX), R8
-	MOVQ CX, SI
-	MOVQ DX, DI
-	MOVQ 48(AX), R9
-	MOVQ 64(AX), R10
-	MOVQ 32(AX), R11
+scatter1x4x1_begin:
+	MOVQ 8(AX), SI
+	MOVQ 24(AX), DI
+	MOVQ CX, BX
+	MOVQ 48(AX), R8
+	MOVQ 64(AX), R9
+	MOVQ 80(AX), R10
 
-scatter1x4_channel:
-	MOVQ SI, R12
-	MOVQ DI, R13
-	MOVQ R11, R14
+scatter1x4x1_channel:
+	MOVQ BX, R10
+	MOVQ SI, R11
+	MOVQ 32(AX), R12
 
-scatter1x4_row:
-	VMOVUPS      (R12), Y4
-	VBROADCASTSS (R13), Y5
+scatter1x4x1_row:
+	VMOVUPS      (R10), Y4
+	VBROADCASTSS (R11), Y5
 	VFMADD231PS  Y5, Y4, Y0
-	VBROADCASTSS 4(R13), Y5
+	VBROADCASTSS 4(R11), Y5
 	VFMADD231PS  Y5, Y4, Y1
-	VBROADCASTSS 8(R13), Y5
+	VBROADCASTSS 8(R11), Y5
 	VFMADD231PS  Y5, Y4, Y2
-	VBROADCASTSS 12(R13), Y5
+	VBROADCASTSS 12(R11), Y5
 	VFMADD231PS  Y5, Y4, Y3
-	ADDQ         R9, R12
-	ADDQ         R10, R13
-	DECQ         R14
-	JNZ          scatter1x4_row
-	ADDQ         40(AX), SI
-	ADDQ         56(AX), DI
-	DECQ         R8
-	JNZ          scatter1x4_channel
+	ADDQ         R8, R10
+	ADDQ         R9, R11
+	DECQ         R12
+	JNZ          scatter1x4x1_row
+	ADDQ         40(AX), BX
+	ADDQ         56(AX), SI
+	DECQ         DI
+	JNZ          scatter1x4x1_channel
+	MOVQ         DX, BX
 	VMOVUPS      Y0, (BX)
 	VMOVUPS      Y1, 64(BX)
 	VMOVUPS      Y2, 128(BX)
 	VMOVUPS      Y3, 192(BX)
 	ADDQ         $0x20, CX
-	ADDQ         $0x20, BX
+	ADDQ         $0x20, DX
 	DECQ         (SP)
-	JNZ          scatter1x4_half
+	JNZ          scatter1x4x1_half
 	VZEROUPPER
 	RET
 
-// func scatter2x4_avx2(a *uint64)
+// func scatter1x4x2_avx2(a *uint64)
 // Requires: AVX, FMA3
-TEXT ·scatter2x4_avx2(SB), NOSPLIT, $8-8
+TEXT ·scatter1x4x2_avx2(SB), NOSPLIT, $8-8
 	MOVQ a+0(FP), AX
 	MOVQ (AX), CX
-	MOVQ 8(AX), DX
-	MOVQ 16(AX), BX
+	MOVQ 16(AX), DX
 	MOVQ $+2, (SP)
 
-scatter2x4_half:
+scatter1x4x2_half:
 	CMPQ   72(AX), $0x01
-	JE     scatter2x4_accumulate
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	JMP    scatter2x4_begin
-
-scatter2x4_accumulate:
-	VMOVUPS (BX), Y0
-	VMOVUPS 64(BX), Y1
-	VMOVUPS 128(BX), Y2
-	VMOVUPS 192(BX), Y3
-	VMOVUPS 256(BX), Y4
-
-scatter2x4_begin:
-	MOVQ 24(AX), R8
-	MOVQ CX, SI
-	MOVQ DX, DI
-	MOVQ 48(AX), R9
-	MOVQ 64(AX), R10
-	MOVQ 32(AX), R11
-
-scatter2x4_channel:
-	MOVQ SI, R12
-	MOVQ DI, R13
-	MOVQ R11, R14
-
-scatter2x4_row:
-	VMOVUPS      (R12), Y5
-	VMOVUPS      64(R12), Y6
-	VBROADCASTSS (R13), Y7
-	VFMADD231PS  Y7, Y5, Y0
-	VFMADD231PS  Y7, Y6, Y1
-	VBROADCASTSS 4(R13), Y7
-	VFMADD231PS  Y7, Y5, Y1
-	VFMADD231PS  Y7, Y6, Y2
-	VBROADCASTSS 8(R13), Y7
-	VFMADD231PS  Y7, Y5, Y2
-	VFMADD231PS  Y7, Y6, Y3
-	VBROADCASTSS 12(R13), Y7
-	VFMADD231PS  Y7, Y5, Y3
-	VFMADD231PS  Y7, Y6, Y4
-	ADDQ         R9, R12
-	ADDQ         R10, R13
-	DECQ         R14
-	JNZ          scatter2x4_row
-	ADDQ         40(AX), SI
-	ADDQ         56(AX), DI
-	DECQ         R8
-	JNZ          scatter2x4_channel
-	VMOVUPS      Y0, (BX)
-	VMOVUPS      Y1, 64(BX)
-	VMOVUPS      Y2, 128(BX)
-	VMOVUPS      Y3, 192(BX)
-	VMOVUPS      Y4, 256(BX)
-	ADDQ         $0x20, CX
-	ADDQ         $0x20, BX
-	DECQ         (SP)
-	JNZ          scatter2x4_half
-	VZEROUPPER
-	RET
-
-// func scatter3x4_avx2(a *uint64)
-// Requires: AVX, FMA3
-TEXT ·scatter3x4_avx2(SB), NOSPLIT, $8-8
-	MOVQ a+0(FP), AX
-	MOVQ (AX), CX
-	MOVQ 8(AX), DX
-	MOVQ 16(AX), BX
-	MOVQ $+2, (SP)
-
-scatter3x4_half:
-	CMPQ   72(AX), $0x01
-	JE     scatter3x4_accumulate
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	JMP    scatter3x4_begin
-
-scatter3x4_accumulate:
-	VMOVUPS (BX), Y0
-	VMOVUPS 64(BX), Y1
-	VMOVUPS 128(BX), Y2
-	VMOVUPS 192(BX), Y3
-	VMOVUPS 256(BX), Y4
-	VMOVUPS 320(BX), Y5
-
-scatter3x4_begin:
-	MOVQ 24(AX), R8
-	MOVQ CX, SI
-	MOVQ DX, DI
-	MOVQ 48(AX), R9
-	MOVQ 64(AX), R10
-	MOVQ 32(AX), R11
-
-scatter3x4_channel:
-	MOVQ SI, R12
-	MOVQ DI, R13
-	MOVQ R11, R14
-
-scatter3x4_row:
-	VMOVUPS      (R12), Y6
-	VMOVUPS      64(R12), Y7
-	VMOVUPS      128(R12), Y8
-	VBROADCASTSS (R13), Y9
-	VFMADD231PS  Y9, Y6, Y0
-	VFMADD231PS  Y9, Y7, Y1
-	VFMADD231PS  Y9, Y8, Y2
-	VBROADCASTSS 4(R13), Y9
-	VFMADD231PS  Y9, Y6, Y1
-	VFMADD231PS  Y9, Y7, Y2
-	VFMADD231PS  Y9, Y8, Y3
-	VBROADCASTSS 8(R13), Y9
-	VFMADD231PS  Y9, Y6, Y2
-	VFMADD231PS  Y9, Y7, Y3
-	VFMADD231PS  Y9, Y8, Y4
-	VBROADCASTSS 12(R13), Y9
-	VFMADD231PS  Y9, Y6, Y3
-	VFMADD231PS  Y9, Y7, Y4
-	VFMADD231PS  Y9, Y8, Y5
-	ADDQ         R9, R12
-	ADDQ         R10, R13
-	DECQ         R14
-	JNZ          scatter3x4_row
-	ADDQ         40(AX), SI
-	ADDQ         56(AX), DI
-	DECQ         R8
-	JNZ          scatter3x4_channel
-	VMOVUPS      Y0, (BX)
-	VMOVUPS      Y1, 64(BX)
-	VMOVUPS      Y2, 128(BX)
-	VMOVUPS      Y3, 192(BX)
-	VMOVUPS      Y4, 256(BX)
-	VMOVUPS      Y5, 320(BX)
-	ADDQ         $0x20, CX
-	ADDQ         $0x20, BX
-	DECQ         (SP)
-	JNZ          scatter3x4_half
-	VZEROUPPER
-	RET
-
-// func scatter4x4_avx2(a *uint64)
-// Requires: AVX, FMA3
-TEXT ·scatter4x4_avx2(SB), NOSPLIT, $8-8
-	MOVQ a+0(FP), AX
-	MOVQ (AX), CX
-	MOVQ 8(AX), DX
-	MOVQ 16(AX), BX
-	MOVQ $+2, (SP)
-
-scatter4x4_half:
-	CMPQ   72(AX), $0x01
-	JE     scatter4x4_accumulate
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	JMP    scatter4x4_begin
-
-scatter4x4_accumulate:
-	VMOVUPS (BX), Y0
-	VMOVUPS 64(BX), Y1
-	VMOVUPS 128(BX), Y2
-	VMOVUPS 192(BX), Y3
-	VMOVUPS 256(BX), Y4
-	VMOVUPS 320(BX), Y5
-	VMOVUPS 384(BX), Y6
-
-scatter4x4_begin:
-	MOVQ 24(AX), R8
-	MOVQ CX, SI
-	MOVQ DX, DI
-	MOVQ 48(AX), R9
-	MOVQ 64(AX), R10
-	MOVQ 32(AX), R11
-
-scatter4x4_channel:
-	MOVQ SI, R12
-	MOVQ DI, R13
-	MOVQ R11, R14
-
-scatter4x4_row:
-	VMOVUPS      (R12), Y7
-	VMOVUPS      64(R12), Y8
-	VMOVUPS      128(R12), Y9
-	VMOVUPS      192(R12), Y10
-	VBROADCASTSS (R13), Y11
-	VFMADD231PS  Y11, Y7, Y0
-	VFMADD231PS  Y11, Y8, Y1
-	VFMADD231PS  Y11, Y9, Y2
-	VFMADD231PS  Y11, Y10, Y3
-	VBROADCASTSS 4(R13), Y11
-	VFMADD231PS  Y11, Y7, Y1
-	VFMADD231PS  Y11, Y8, Y2
-	VFMADD231PS  Y11, Y9, Y3
-	VFMADD231PS  Y11, Y10, Y4
-	VBROADCASTSS 8(R13), Y11
-	VFMADD231PS  Y11, Y7, Y2
-	VFMADD231PS  Y11, Y8, Y3
-	VFMADD231PS  Y11, Y9, Y4
-	VFMADD231PS  Y11, Y10, Y5
-	VBROADCASTSS 12(R13), Y11
-	VFMADD231PS  Y11, Y7, Y3
-	VFMADD231PS  Y11, Y8, Y4
-	VFMADD231PS  Y11, Y9, Y5
-	VFMADD231PS  Y11, Y10, Y6
-	ADDQ         R9, R12
-	ADDQ         R10, R13
-	DECQ         R14
-	JNZ          scatter4x4_row
-	ADDQ         40(AX), SI
-	ADDQ         56(AX), DI
-	DECQ         R8
-	JNZ          scatter4x4_channel
-	VMOVUPS      Y0, (BX)
-	VMOVUPS      Y1, 64(BX)
-	VMOVUPS      Y2, 128(BX)
-	VMOVUPS      Y3, 192(BX)
-	VMOVUPS      Y4, 256(BX)
-	VMOVUPS      Y5, 320(BX)
-	VMOVUPS      Y6, 384(BX)
-	ADDQ         $0x20, CX
-	ADDQ         $0x20, BX
-	DECQ         (SP)
-	JNZ          scatter4x4_half
-	VZEROUPPER
-	RET
-
-// func scatter5x4_avx2(a *uint64)
-// Requires: AVX, FMA3
-TEXT ·scatter5x4_avx2(SB), NOSPLIT, $8-8
-	MOVQ a+0(FP), AX
-	MOVQ (AX), CX
-	MOVQ 8(AX), DX
-	MOVQ 16(AX), BX
-	MOVQ $+2, (SP)
-
-scatter5x4_half:
-	CMPQ   72(AX), $0x01
-	JE     scatter5x4_accumulate
+	JE     scatter1x4x2_accumulate
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -4460,96 +4948,162 @@ scatter5x4_half:
 	VXORPS Y5, Y5, Y5
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
-	JMP    scatter5x4_begin
+	JMP    scatter1x4x2_begin
 
-scatter5x4_accumulate:
+scatter1x4x2_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Y0
+	VMOVUPS 64(BX), Y1
+	VMOVUPS 128(BX), Y2
+	VMOVUPS 192(BX), Y3
+	ADDQ    88(AX), BX
+	VMOVUPS (BX), Y4
+	VMOVUPS 64(BX), Y5
+	VMOVUPS 128(BX), Y6
+	VMOVUPS 192(BX), Y7
+
+scatter1x4x2_begin:
+	MOVQ 8(AX), SI
+	MOVQ 24(AX), DI
+	MOVQ CX, BX
+	MOVQ 48(AX), R8
+	MOVQ 64(AX), R9
+	MOVQ 80(AX), R10
+
+scatter1x4x2_channel:
+	MOVQ BX, R11
+	MOVQ SI, R12
+	MOVQ 32(AX), R13
+
+scatter1x4x2_row:
+	VMOVUPS      (R11), Y8
+	VBROADCASTSS (R12), Y9
+	VFMADD231PS  Y9, Y8, Y0
+	VBROADCASTSS (R12)(R10*1), Y9
+	VFMADD231PS  Y9, Y8, Y4
+	VBROADCASTSS 4(R12), Y9
+	VFMADD231PS  Y9, Y8, Y1
+	VBROADCASTSS 4(R12)(R10*1), Y9
+	VFMADD231PS  Y9, Y8, Y5
+	VBROADCASTSS 8(R12), Y9
+	VFMADD231PS  Y9, Y8, Y2
+	VBROADCASTSS 8(R12)(R10*1), Y9
+	VFMADD231PS  Y9, Y8, Y6
+	VBROADCASTSS 12(R12), Y9
+	VFMADD231PS  Y9, Y8, Y3
+	VBROADCASTSS 12(R12)(R10*1), Y9
+	VFMADD231PS  Y9, Y8, Y7
+	ADDQ         R8, R11
+	ADDQ         R9, R12
+	DECQ         R13
+	JNZ          scatter1x4x2_row
+	ADDQ         40(AX), BX
+	ADDQ         56(AX), SI
+	DECQ         DI
+	JNZ          scatter1x4x2_channel
+	MOVQ         DX, BX
+	VMOVUPS      Y0, (BX)
+	VMOVUPS      Y1, 64(BX)
+	VMOVUPS      Y2, 128(BX)
+	VMOVUPS      Y3, 192(BX)
+	ADDQ         88(AX), BX
+	VMOVUPS      Y4, (BX)
+	VMOVUPS      Y5, 64(BX)
+	VMOVUPS      Y6, 128(BX)
+	VMOVUPS      Y7, 192(BX)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	DECQ         (SP)
+	JNZ          scatter1x4x2_half
+	VZEROUPPER
+	RET
+
+// func scatter2x4x1_avx2(a *uint64)
+// Requires: AVX, FMA3
+TEXT ·scatter2x4x1_avx2(SB), NOSPLIT, $8-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 16(AX), DX
+	MOVQ $+2, (SP)
+
+scatter2x4x1_half:
+	CMPQ   72(AX), $0x01
+	JE     scatter2x4x1_accumulate
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	JMP    scatter2x4x1_begin
+
+scatter2x4x1_accumulate:
+	MOVQ    DX, BX
 	VMOVUPS (BX), Y0
 	VMOVUPS 64(BX), Y1
 	VMOVUPS 128(BX), Y2
 	VMOVUPS 192(BX), Y3
 	VMOVUPS 256(BX), Y4
-	VMOVUPS 320(BX), Y5
-	VMOVUPS 384(BX), Y6
-	VMOVUPS 448(BX), Y7
 
-scatter5x4_begin:
-	MOVQ 24(AX), R8
-	MOVQ CX, SI
-	MOVQ DX, DI
-	MOVQ 48(AX), R9
-	MOVQ 64(AX), R10
-	MOVQ 32(AX), R11
+scatter2x4x1_begin:
+	MOVQ 8(AX), SI
+	MOVQ 24(AX), DI
+	MOVQ CX, BX
+	MOVQ 48(AX), R8
+	MOVQ 64(AX), R9
+	MOVQ 80(AX), R10
 
-scatter5x4_channel:
-	MOVQ SI, R12
-	MOVQ DI, R13
-	MOVQ R11, R14
+scatter2x4x1_channel:
+	MOVQ BX, R10
+	MOVQ SI, R11
+	MOVQ 32(AX), R12
 
-scatter5x4_row:
-	VMOVUPS      (R12), Y8
-	VMOVUPS      64(R12), Y9
-	VMOVUPS      128(R12), Y10
-	VMOVUPS      192(R12), Y11
-	VMOVUPS      256(R12), Y12
-	VBROADCASTSS (R13), Y13
-	VFMADD231PS  Y13, Y8, Y0
-	VFMADD231PS  Y13, Y9, Y1
-	VFMADD231PS  Y13, Y10, Y2
-	VFMADD231PS  Y13, Y11, Y3
-	VFMADD231PS  Y13, Y12, Y4
-	VBROADCASTSS 4(R13), Y13
-	VFMADD231PS  Y13, Y8, Y1
-	VFMADD231PS  Y13, Y9, Y2
-	VFMADD231PS  Y13, Y10, Y3
-	VFMADD231PS  Y13, Y11, Y4
-	VFMADD231PS  Y13, Y12, Y5
-	VBROADCASTSS 8(R13), Y13
-	VFMADD231PS  Y13, Y8, Y2
-	VFMADD231PS  Y13, Y9, Y3
-	VFMADD231PS  Y13, Y10, Y4
-	VFMADD231PS  Y13, Y11, Y5
-	VFMADD231PS  Y13, Y12, Y6
-	VBROADCASTSS 12(R13), Y13
-	VFMADD231PS  Y13, Y8, Y3
-	VFMADD231PS  Y13, Y9, Y4
-	VFMADD231PS  Y13, Y10, Y5
-	VFMADD231PS  Y13, Y11, Y6
-	VFMADD231PS  Y13, Y12, Y7
-	ADDQ         R9, R12
-	ADDQ         R10, R13
-	DECQ         R14
-	JNZ          scatter5x4_row
-	ADDQ         40(AX), SI
-	ADDQ         56(AX), DI
-	DECQ         R8
-	JNZ          scatter5x4_channel
+scatter2x4x1_row:
+	VMOVUPS      (R10), Y5
+	VMOVUPS      64(R10), Y6
+	VBROADCASTSS (R11), Y7
+	VFMADD231PS  Y7, Y5, Y0
+	VFMADD231PS  Y7, Y6, Y1
+	VBROADCASTSS 4(R11), Y7
+	VFMADD231PS  Y7, Y5, Y1
+	VFMADD231PS  Y7, Y6, Y2
+	VBROADCASTSS 8(R11), Y7
+	VFMADD231PS  Y7, Y5, Y2
+	VFMADD231PS  Y7, Y6, Y3
+	VBROADCASTSS 12(R11), Y7
+	VFMADD231PS  Y7, Y5, Y3
+	VFMADD231PS  Y7, Y6, Y4
+	ADDQ         R8, R10
+	ADDQ         R9, R11
+	DECQ         R12
+	JNZ          scatter2x4x1_row
+	ADDQ         40(AX), BX
+	ADDQ         56(AX), SI
+	DECQ         DI
+	JNZ          scatter2x4x1_channel
+	MOVQ         DX, BX
 	VMOVUPS      Y0, (BX)
 	VMOVUPS      Y1, 64(BX)
 	VMOVUPS      Y2, 128(BX)
 	VMOVUPS      Y3, 192(BX)
 	VMOVUPS      Y4, 256(BX)
-	VMOVUPS      Y5, 320(BX)
-	VMOVUPS      Y6, 384(BX)
-	VMOVUPS      Y7, 448(BX)
 	ADDQ         $0x20, CX
-	ADDQ         $0x20, BX
+	ADDQ         $0x20, DX
 	DECQ         (SP)
-	JNZ          scatter5x4_half
+	JNZ          scatter2x4x1_half
 	VZEROUPPER
 	RET
 
-// func scatter6x4_avx2(a *uint64)
+// func scatter2x4x2_avx2(a *uint64)
 // Requires: AVX, FMA3
-TEXT ·scatter6x4_avx2(SB), NOSPLIT, $8-8
+TEXT ·scatter2x4x2_avx2(SB), NOSPLIT, $8-8
 	MOVQ a+0(FP), AX
 	MOVQ (AX), CX
-	MOVQ 8(AX), DX
-	MOVQ 16(AX), BX
+	MOVQ 16(AX), DX
 	MOVQ $+2, (SP)
 
-scatter6x4_half:
+scatter2x4x2_half:
 	CMPQ   72(AX), $0x01
-	JE     scatter6x4_accumulate
+	JE     scatter2x4x2_accumulate
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -4559,9 +5113,506 @@ scatter6x4_half:
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 	VXORPS Y8, Y8, Y8
-	JMP    scatter6x4_begin
+	VXORPS Y9, Y9, Y9
+	JMP    scatter2x4x2_begin
 
-scatter6x4_accumulate:
+scatter2x4x2_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Y0
+	VMOVUPS 64(BX), Y1
+	VMOVUPS 128(BX), Y2
+	VMOVUPS 192(BX), Y3
+	VMOVUPS 256(BX), Y4
+	ADDQ    88(AX), BX
+	VMOVUPS (BX), Y5
+	VMOVUPS 64(BX), Y6
+	VMOVUPS 128(BX), Y7
+	VMOVUPS 192(BX), Y8
+	VMOVUPS 256(BX), Y9
+
+scatter2x4x2_begin:
+	MOVQ 8(AX), SI
+	MOVQ 24(AX), DI
+	MOVQ CX, BX
+	MOVQ 48(AX), R8
+	MOVQ 64(AX), R9
+	MOVQ 80(AX), R10
+
+scatter2x4x2_channel:
+	MOVQ BX, R11
+	MOVQ SI, R12
+	MOVQ 32(AX), R13
+
+scatter2x4x2_row:
+	VMOVUPS      (R11), Y10
+	VMOVUPS      64(R11), Y11
+	VBROADCASTSS (R12), Y12
+	VFMADD231PS  Y12, Y10, Y0
+	VFMADD231PS  Y12, Y11, Y1
+	VBROADCASTSS (R12)(R10*1), Y12
+	VFMADD231PS  Y12, Y10, Y5
+	VFMADD231PS  Y12, Y11, Y6
+	VBROADCASTSS 4(R12), Y12
+	VFMADD231PS  Y12, Y10, Y1
+	VFMADD231PS  Y12, Y11, Y2
+	VBROADCASTSS 4(R12)(R10*1), Y12
+	VFMADD231PS  Y12, Y10, Y6
+	VFMADD231PS  Y12, Y11, Y7
+	VBROADCASTSS 8(R12), Y12
+	VFMADD231PS  Y12, Y10, Y2
+	VFMADD231PS  Y12, Y11, Y3
+	VBROADCASTSS 8(R12)(R10*1), Y12
+	VFMADD231PS  Y12, Y10, Y7
+	VFMADD231PS  Y12, Y11, Y8
+	VBROADCASTSS 12(R12), Y12
+	VFMADD231PS  Y12, Y10, Y3
+	VFMADD231PS  Y12, Y11, Y4
+	VBROADCASTSS 12(R12)(R10*1), Y12
+	VFMADD231PS  Y12, Y10, Y8
+	VFMADD231PS  Y12, Y11, Y9
+	ADDQ         R8, R11
+	ADDQ         R9, R12
+	DECQ         R13
+	JNZ          scatter2x4x2_row
+	ADDQ         40(AX), BX
+	ADDQ         56(AX), SI
+	DECQ         DI
+	JNZ          scatter2x4x2_channel
+	MOVQ         DX, BX
+	VMOVUPS      Y0, (BX)
+	VMOVUPS      Y1, 64(BX)
+	VMOVUPS      Y2, 128(BX)
+	VMOVUPS      Y3, 192(BX)
+	VMOVUPS      Y4, 256(BX)
+	ADDQ         88(AX), BX
+	VMOVUPS      Y5, (BX)
+	VMOVUPS      Y6, 64(BX)
+	VMOVUPS      Y7, 128(BX)
+	VMOVUPS      Y8, 192(BX)
+	VMOVUPS      Y9, 256(BX)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	DECQ         (SP)
+	JNZ          scatter2x4x2_half
+	VZEROUPPER
+	RET
+
+// func scatter3x4x1_avx2(a *uint64)
+// Requires: AVX, FMA3
+TEXT ·scatter3x4x1_avx2(SB), NOSPLIT, $8-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 16(AX), DX
+	MOVQ $+2, (SP)
+
+scatter3x4x1_half:
+	CMPQ   72(AX), $0x01
+	JE     scatter3x4x1_accumulate
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	JMP    scatter3x4x1_begin
+
+scatter3x4x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Y0
+	VMOVUPS 64(BX), Y1
+	VMOVUPS 128(BX), Y2
+	VMOVUPS 192(BX), Y3
+	VMOVUPS 256(BX), Y4
+	VMOVUPS 320(BX), Y5
+
+scatter3x4x1_begin:
+	MOVQ 8(AX), SI
+	MOVQ 24(AX), DI
+	MOVQ CX, BX
+	MOVQ 48(AX), R8
+	MOVQ 64(AX), R9
+	MOVQ 80(AX), R10
+
+scatter3x4x1_channel:
+	MOVQ BX, R10
+	MOVQ SI, R11
+	MOVQ 32(AX), R12
+
+scatter3x4x1_row:
+	VMOVUPS      (R10), Y6
+	VMOVUPS      64(R10), Y7
+	VMOVUPS      128(R10), Y8
+	VBROADCASTSS (R11), Y9
+	VFMADD231PS  Y9, Y6, Y0
+	VFMADD231PS  Y9, Y7, Y1
+	VFMADD231PS  Y9, Y8, Y2
+	VBROADCASTSS 4(R11), Y9
+	VFMADD231PS  Y9, Y6, Y1
+	VFMADD231PS  Y9, Y7, Y2
+	VFMADD231PS  Y9, Y8, Y3
+	VBROADCASTSS 8(R11), Y9
+	VFMADD231PS  Y9, Y6, Y2
+	VFMADD231PS  Y9, Y7, Y3
+	VFMADD231PS  Y9, Y8, Y4
+	VBROADCASTSS 12(R11), Y9
+	VFMADD231PS  Y9, Y6, Y3
+	VFMADD231PS  Y9, Y7, Y4
+	VFMADD231PS  Y9, Y8, Y5
+	ADDQ         R8, R10
+	ADDQ         R9, R11
+	DECQ         R12
+	JNZ          scatter3x4x1_row
+	ADDQ         40(AX), BX
+	ADDQ         56(AX), SI
+	DECQ         DI
+	JNZ          scatter3x4x1_channel
+	MOVQ         DX, BX
+	VMOVUPS      Y0, (BX)
+	VMOVUPS      Y1, 64(BX)
+	VMOVUPS      Y2, 128(BX)
+	VMOVUPS      Y3, 192(BX)
+	VMOVUPS      Y4, 256(BX)
+	VMOVUPS      Y5, 320(BX)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	DECQ         (SP)
+	JNZ          scatter3x4x1_half
+	VZEROUPPER
+	RET
+
+// func scatter3x4x2_avx2(a *uint64)
+// Requires: AVX, FMA3
+TEXT ·scatter3x4x2_avx2(SB), NOSPLIT, $8-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 16(AX), DX
+	MOVQ $+2, (SP)
+
+scatter3x4x2_half:
+	CMPQ   72(AX), $0x01
+	JE     scatter3x4x2_accumulate
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	VXORPS Y10, Y10, Y10
+	VXORPS Y11, Y11, Y11
+	JMP    scatter3x4x2_begin
+
+scatter3x4x2_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Y0
+	VMOVUPS 64(BX), Y1
+	VMOVUPS 128(BX), Y2
+	VMOVUPS 192(BX), Y3
+	VMOVUPS 256(BX), Y4
+	VMOVUPS 320(BX), Y5
+	ADDQ    88(AX), BX
+	VMOVUPS (BX), Y6
+	VMOVUPS 64(BX), Y7
+	VMOVUPS 128(BX), Y8
+	VMOVUPS 192(BX), Y9
+	VMOVUPS 256(BX), Y10
+	VMOVUPS 320(BX), Y11
+
+scatter3x4x2_begin:
+	MOVQ 8(AX), SI
+	MOVQ 24(AX), DI
+	MOVQ CX, BX
+	MOVQ 48(AX), R8
+	MOVQ 64(AX), R9
+	MOVQ 80(AX), R10
+
+scatter3x4x2_channel:
+	MOVQ BX, R11
+	MOVQ SI, R12
+	MOVQ 32(AX), R13
+
+scatter3x4x2_row:
+	VMOVUPS      (R11), Y12
+	VMOVUPS      64(R11), Y13
+	VMOVUPS      128(R11), Y14
+	VBROADCASTSS (R12), Y15
+	VFMADD231PS  Y15, Y12, Y0
+	VFMADD231PS  Y15, Y13, Y1
+	VFMADD231PS  Y15, Y14, Y2
+	VBROADCASTSS (R12)(R10*1), Y15
+	VFMADD231PS  Y15, Y12, Y6
+	VFMADD231PS  Y15, Y13, Y7
+	VFMADD231PS  Y15, Y14, Y8
+	VBROADCASTSS 4(R12), Y15
+	VFMADD231PS  Y15, Y12, Y1
+	VFMADD231PS  Y15, Y13, Y2
+	VFMADD231PS  Y15, Y14, Y3
+	VBROADCASTSS 4(R12)(R10*1), Y15
+	VFMADD231PS  Y15, Y12, Y7
+	VFMADD231PS  Y15, Y13, Y8
+	VFMADD231PS  Y15, Y14, Y9
+	VBROADCASTSS 8(R12), Y15
+	VFMADD231PS  Y15, Y12, Y2
+	VFMADD231PS  Y15, Y13, Y3
+	VFMADD231PS  Y15, Y14, Y4
+	VBROADCASTSS 8(R12)(R10*1), Y15
+	VFMADD231PS  Y15, Y12, Y8
+	VFMADD231PS  Y15, Y13, Y9
+	VFMADD231PS  Y15, Y14, Y10
+	VBROADCASTSS 12(R12), Y15
+	VFMADD231PS  Y15, Y12, Y3
+	VFMADD231PS  Y15, Y13, Y4
+	VFMADD231PS  Y15, Y14, Y5
+	VBROADCASTSS 12(R12)(R10*1), Y15
+	VFMADD231PS  Y15, Y12, Y9
+	VFMADD231PS  Y15, Y13, Y10
+	VFMADD231PS  Y15, Y14, Y11
+	ADDQ         R8, R11
+	ADDQ         R9, R12
+	DECQ         R13
+	JNZ          scatter3x4x2_row
+	ADDQ         40(AX), BX
+	ADDQ         56(AX), SI
+	DECQ         DI
+	JNZ          scatter3x4x2_channel
+	MOVQ         DX, BX
+	VMOVUPS      Y0, (BX)
+	VMOVUPS      Y1, 64(BX)
+	VMOVUPS      Y2, 128(BX)
+	VMOVUPS      Y3, 192(BX)
+	VMOVUPS      Y4, 256(BX)
+	VMOVUPS      Y5, 320(BX)
+	ADDQ         88(AX), BX
+	VMOVUPS      Y6, (BX)
+	VMOVUPS      Y7, 64(BX)
+	VMOVUPS      Y8, 128(BX)
+	VMOVUPS      Y9, 192(BX)
+	VMOVUPS      Y10, 256(BX)
+	VMOVUPS      Y11, 320(BX)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	DECQ         (SP)
+	JNZ          scatter3x4x2_half
+	VZEROUPPER
+	RET
+
+// func scatter4x4x1_avx2(a *uint64)
+// Requires: AVX, FMA3
+TEXT ·scatter4x4x1_avx2(SB), NOSPLIT, $8-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 16(AX), DX
+	MOVQ $+2, (SP)
+
+scatter4x4x1_half:
+	CMPQ   72(AX), $0x01
+	JE     scatter4x4x1_accumulate
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	JMP    scatter4x4x1_begin
+
+scatter4x4x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Y0
+	VMOVUPS 64(BX), Y1
+	VMOVUPS 128(BX), Y2
+	VMOVUPS 192(BX), Y3
+	VMOVUPS 256(BX), Y4
+	VMOVUPS 320(BX), Y5
+	VMOVUPS 384(BX), Y6
+
+scatter4x4x1_begin:
+	MOVQ 8(AX), SI
+	MOVQ 24(AX), DI
+	MOVQ CX, BX
+	MOVQ 48(AX), R8
+	MOVQ 64(AX), R9
+	MOVQ 80(AX), R10
+
+scatter4x4x1_channel:
+	MOVQ BX, R10
+	MOVQ SI, R11
+	MOVQ 32(AX), R12
+
+scatter4x4x1_row:
+	VMOVUPS      (R10), Y7
+	VMOVUPS      64(R10), Y8
+	VMOVUPS      128(R10), Y9
+	VMOVUPS      192(R10), Y10
+	VBROADCASTSS (R11), Y11
+	VFMADD231PS  Y11, Y7, Y0
+	VFMADD231PS  Y11, Y8, Y1
+	VFMADD231PS  Y11, Y9, Y2
+	VFMADD231PS  Y11, Y10, Y3
+	VBROADCASTSS 4(R11), Y11
+	VFMADD231PS  Y11, Y7, Y1
+	VFMADD231PS  Y11, Y8, Y2
+	VFMADD231PS  Y11, Y9, Y3
+	VFMADD231PS  Y11, Y10, Y4
+	VBROADCASTSS 8(R11), Y11
+	VFMADD231PS  Y11, Y7, Y2
+	VFMADD231PS  Y11, Y8, Y3
+	VFMADD231PS  Y11, Y9, Y4
+	VFMADD231PS  Y11, Y10, Y5
+	VBROADCASTSS 12(R11), Y11
+	VFMADD231PS  Y11, Y7, Y3
+	VFMADD231PS  Y11, Y8, Y4
+	VFMADD231PS  Y11, Y9, Y5
+	VFMADD231PS  Y11, Y10, Y6
+	ADDQ         R8, R10
+	ADDQ         R9, R11
+	DECQ         R12
+	JNZ          scatter4x4x1_row
+	ADDQ         40(AX), BX
+	ADDQ         56(AX), SI
+	DECQ         DI
+	JNZ          scatter4x4x1_channel
+	MOVQ         DX, BX
+	VMOVUPS      Y0, (BX)
+	VMOVUPS      Y1, 64(BX)
+	VMOVUPS      Y2, 128(BX)
+	VMOVUPS      Y3, 192(BX)
+	VMOVUPS      Y4, 256(BX)
+	VMOVUPS      Y5, 320(BX)
+	VMOVUPS      Y6, 384(BX)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	DECQ         (SP)
+	JNZ          scatter4x4x1_half
+	VZEROUPPER
+	RET
+
+// func scatter5x4x1_avx2(a *uint64)
+// Requires: AVX, FMA3
+TEXT ·scatter5x4x1_avx2(SB), NOSPLIT, $8-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 16(AX), DX
+	MOVQ $+2, (SP)
+
+scatter5x4x1_half:
+	CMPQ   72(AX), $0x01
+	JE     scatter5x4x1_accumulate
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	JMP    scatter5x4x1_begin
+
+scatter5x4x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Y0
+	VMOVUPS 64(BX), Y1
+	VMOVUPS 128(BX), Y2
+	VMOVUPS 192(BX), Y3
+	VMOVUPS 256(BX), Y4
+	VMOVUPS 320(BX), Y5
+	VMOVUPS 384(BX), Y6
+	VMOVUPS 448(BX), Y7
+
+scatter5x4x1_begin:
+	MOVQ 8(AX), SI
+	MOVQ 24(AX), DI
+	MOVQ CX, BX
+	MOVQ 48(AX), R8
+	MOVQ 64(AX), R9
+	MOVQ 80(AX), R10
+
+scatter5x4x1_channel:
+	MOVQ BX, R10
+	MOVQ SI, R11
+	MOVQ 32(AX), R12
+
+scatter5x4x1_row:
+	VMOVUPS      (R10), Y8
+	VMOVUPS      64(R10), Y9
+	VMOVUPS      128(R10), Y10
+	VMOVUPS      192(R10), Y11
+	VMOVUPS      256(R10), Y12
+	VBROADCASTSS (R11), Y13
+	VFMADD231PS  Y13, Y8, Y0
+	VFMADD231PS  Y13, Y9, Y1
+	VFMADD231PS  Y13, Y10, Y2
+	VFMADD231PS  Y13, Y11, Y3
+	VFMADD231PS  Y13, Y12, Y4
+	VBROADCASTSS 4(R11), Y13
+	VFMADD231PS  Y13, Y8, Y1
+	VFMADD231PS  Y13, Y9, Y2
+	VFMADD231PS  Y13, Y10, Y3
+	VFMADD231PS  Y13, Y11, Y4
+	VFMADD231PS  Y13, Y12, Y5
+	VBROADCASTSS 8(R11), Y13
+	VFMADD231PS  Y13, Y8, Y2
+	VFMADD231PS  Y13, Y9, Y3
+	VFMADD231PS  Y13, Y10, Y4
+	VFMADD231PS  Y13, Y11, Y5
+	VFMADD231PS  Y13, Y12, Y6
+	VBROADCASTSS 12(R11), Y13
+	VFMADD231PS  Y13, Y8, Y3
+	VFMADD231PS  Y13, Y9, Y4
+	VFMADD231PS  Y13, Y10, Y5
+	VFMADD231PS  Y13, Y11, Y6
+	VFMADD231PS  Y13, Y12, Y7
+	ADDQ         R8, R10
+	ADDQ         R9, R11
+	DECQ         R12
+	JNZ          scatter5x4x1_row
+	ADDQ         40(AX), BX
+	ADDQ         56(AX), SI
+	DECQ         DI
+	JNZ          scatter5x4x1_channel
+	MOVQ         DX, BX
+	VMOVUPS      Y0, (BX)
+	VMOVUPS      Y1, 64(BX)
+	VMOVUPS      Y2, 128(BX)
+	VMOVUPS      Y3, 192(BX)
+	VMOVUPS      Y4, 256(BX)
+	VMOVUPS      Y5, 320(BX)
+	VMOVUPS      Y6, 384(BX)
+	VMOVUPS      Y7, 448(BX)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	DECQ         (SP)
+	JNZ          scatter5x4x1_half
+	VZEROUPPER
+	RET
+
+// func scatter6x4x1_avx2(a *uint64)
+// Requires: AVX, FMA3
+TEXT ·scatter6x4x1_avx2(SB), NOSPLIT, $8-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 16(AX), DX
+	MOVQ $+2, (SP)
+
+scatter6x4x1_half:
+	CMPQ   72(AX), $0x01
+	JE     scatter6x4x1_accumulate
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	JMP    scatter6x4x1_begin
+
+scatter6x4x1_accumulate:
+	MOVQ    DX, BX
 	VMOVUPS (BX), Y0
 	VMOVUPS 64(BX), Y1
 	VMOVUPS 128(BX), Y2
@@ -4572,62 +5623,63 @@ scatter6x4_accumulate:
 	VMOVUPS 448(BX), Y7
 	VMOVUPS 512(BX), Y8
 
-scatter6x4_begin:
-	MOVQ 24(AX), R8
-	MOVQ CX, SI
-	MOVQ DX, DI
-	MOVQ 48(AX), R9
-	MOVQ 64(AX), R10
-	MOVQ 32(AX), R11
+scatter6x4x1_begin:
+	MOVQ 8(AX), SI
+	MOVQ 24(AX), DI
+	MOVQ CX, BX
+	MOVQ 48(AX), R8
+	MOVQ 64(AX), R9
+	MOVQ 80(AX), R10
 
-scatter6x4_channel:
-	MOVQ SI, R12
-	MOVQ DI, R13
-	MOVQ R11, R14
+scatter6x4x1_channel:
+	MOVQ BX, R10
+	MOVQ SI, R11
+	MOVQ 32(AX), R12
 
-scatter6x4_row:
-	VMOVUPS      (R12), Y9
-	VMOVUPS      64(R12), Y10
-	VMOVUPS      128(R12), Y11
-	VMOVUPS      192(R12), Y12
-	VMOVUPS      256(R12), Y13
-	VMOVUPS      320(R12), Y14
-	VBROADCASTSS (R13), Y15
+scatter6x4x1_row:
+	VMOVUPS      (R10), Y9
+	VMOVUPS      64(R10), Y10
+	VMOVUPS      128(R10), Y11
+	VMOVUPS      192(R10), Y12
+	VMOVUPS      256(R10), Y13
+	VMOVUPS      320(R10), Y14
+	VBROADCASTSS (R11), Y15
 	VFMADD231PS  Y15, Y9, Y0
 	VFMADD231PS  Y15, Y10, Y1
 	VFMADD231PS  Y15, Y11, Y2
 	VFMADD231PS  Y15, Y12, Y3
 	VFMADD231PS  Y15, Y13, Y4
 	VFMADD231PS  Y15, Y14, Y5
-	VBROADCASTSS 4(R13), Y15
+	VBROADCASTSS 4(R11), Y15
 	VFMADD231PS  Y15, Y9, Y1
 	VFMADD231PS  Y15, Y10, Y2
 	VFMADD231PS  Y15, Y11, Y3
 	VFMADD231PS  Y15, Y12, Y4
 	VFMADD231PS  Y15, Y13, Y5
 	VFMADD231PS  Y15, Y14, Y6
-	VBROADCASTSS 8(R13), Y15
+	VBROADCASTSS 8(R11), Y15
 	VFMADD231PS  Y15, Y9, Y2
 	VFMADD231PS  Y15, Y10, Y3
 	VFMADD231PS  Y15, Y11, Y4
 	VFMADD231PS  Y15, Y12, Y5
 	VFMADD231PS  Y15, Y13, Y6
 	VFMADD231PS  Y15, Y14, Y7
-	VBROADCASTSS 12(R13), Y15
+	VBROADCASTSS 12(R11), Y15
 	VFMADD231PS  Y15, Y9, Y3
 	VFMADD231PS  Y15, Y10, Y4
 	VFMADD231PS  Y15, Y11, Y5
 	VFMADD231PS  Y15, Y12, Y6
 	VFMADD231PS  Y15, Y13, Y7
 	VFMADD231PS  Y15, Y14, Y8
-	ADDQ         R9, R12
-	ADDQ         R10, R13
-	DECQ         R14
-	JNZ          scatter6x4_row
-	ADDQ         40(AX), SI
-	ADDQ         56(AX), DI
-	DECQ         R8
-	JNZ          scatter6x4_channel
+	ADDQ         R8, R10
+	ADDQ         R9, R11
+	DECQ         R12
+	JNZ          scatter6x4x1_row
+	ADDQ         40(AX), BX
+	ADDQ         56(AX), SI
+	DECQ         DI
+	JNZ          scatter6x4x1_channel
+	MOVQ         DX, BX
 	VMOVUPS      Y0, (BX)
 	VMOVUPS      Y1, 64(BX)
 	VMOVUPS      Y2, 128(BX)
@@ -4638,362 +5690,95 @@ scatter6x4_row:
 	VMOVUPS      Y7, 448(BX)
 	VMOVUPS      Y8, 512(BX)
 	ADDQ         $0x20, CX
-	ADDQ         $0x20, BX
+	ADDQ         $0x20, DX
 	DECQ         (SP)
-	JNZ          scatter6x4_half
+	JNZ          scatter6x4x1_half
 	VZEROUPPER
 	RET
 
-// func scatter1x5_avx2(a *uint64)
+// func scatter1x5x1_avx2(a *uint64)
 // Requires: AVX, FMA3
-TEXT ·scatter1x5_avx2(SB), NOSPLIT, $8-8
+TEXT ·scatter1x5x1_avx2(SB), NOSPLIT, $8-8
 	MOVQ a+0(FP), AX
 	MOVQ (AX), CX
-	MOVQ 8(AX), DX
-	MOVQ 16(AX), BX
+	MOVQ 16(AX), DX
 	MOVQ $+2, (SP)
 
-scatter1x5_half:
+scatter1x5x1_half:
 	CMPQ   72(AX), $0x01
-	JE     scatter1x5_accumulate
+	JE     scatter1x5x1_accumulate
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 	VXORPS Y4, Y4, Y4
-	JMP    scatter1x5_begin
+	JMP    scatter1x5x1_begin
 
-scatter1x5_accumulate:
+scatter1x5x1_accumulate:
+	MOVQ    DX, BX
 	VMOVUPS (BX), Y0
 	VMOVUPS 64(BX), Y1
 	VMOVUPS 128(BX), Y2
 	VMOVUPS 192(BX), Y3
 	VMOVUPS 256(BX), Y4
 
-scatter1x5_begin:
-	MOVQ 24(AX), R8
-	MOVQ CX, SI
-	MOVQ DX, DI
-	MOVQ 48(AX), R9
-	MOVQ 64(AX), R10
-	MOVQ 32(AX), R11
+scatter1x5x1_begin:
+	MOVQ 8(AX), SI
+	MOVQ 24(AX), DI
+	MOVQ CX, BX
+	MOVQ 48(AX), R8
+	MOVQ 64(AX), R9
+	MOVQ 80(AX), R10
 
-scatter1x5_channel:
-	MOVQ SI, R12
-	MOVQ DI, R13
-	MOVQ R11, R14
+scatter1x5x1_channel:
+	MOVQ BX, R10
+	MOVQ SI, R11
+	MOVQ 32(AX), R12
 
-scatter1x5_row:
-	VMOVUPS      (R12), Y5
-	VBROADCASTSS (R13), Y6
+scatter1x5x1_row:
+	VMOVUPS      (R10), Y5
+	VBROADCASTSS (R11), Y6
 	VFMADD231PS  Y6, Y5, Y0
-	VBROADCASTSS 4(R13), Y6
+	VBROADCASTSS 4(R11), Y6
 	VFMADD231PS  Y6, Y5, Y1
-	VBROADCASTSS 8(R13), Y6
+	VBROADCASTSS 8(R11), Y6
 	VFMADD231PS  Y6, Y5, Y2
-	VBROADCASTSS 12(R13), Y6
+	VBROADCASTSS 12(R11), Y6
 	VFMADD231PS  Y6, Y5, Y3
-	VBROADCASTSS 16(R13), Y6
+	VBROADCASTSS 16(R11), Y6
 	VFMADD231PS  Y6, Y5, Y4
-	ADDQ         R9, R12
-	ADDQ         R10, R13
-	DECQ         R14
-	JNZ          scatter1x5_row
-	ADDQ         40(AX), SI
-	ADDQ         56(AX), DI
-	DECQ         R8
-	JNZ          scatter1x5_channel
+	ADDQ         R8, R10
+	ADDQ         R9, R11
+	DECQ         R12
+	JNZ          scatter1x5x1_row
+	ADDQ         40(AX), BX
+	ADDQ         56(AX), SI
+	DECQ         DI
+	JNZ          scatter1x5x1_channel
+	MOVQ         DX, BX
 	VMOVUPS      Y0, (BX)
 	VMOVUPS      Y1, 64(BX)
 	VMOVUPS      Y2, 128(BX)
 	VMOVUPS      Y3, 192(BX)
 	VMOVUPS      Y4, 256(BX)
 	ADDQ         $0x20, CX
-	ADDQ         $0x20, BX
+	ADDQ         $0x20, DX
 	DECQ         (SP)
-	JNZ          scatter1x5_half
+	JNZ          scatter1x5x1_half
 	VZEROUPPER
 	RET
 
-// func scatter2x5_avx2(a *uint64)
+// func scatter1x5x2_avx2(a *uint64)
 // Requires: AVX, FMA3
-TEXT ·scatter2x5_avx2(SB), NOSPLIT, $8-8
+TEXT ·scatter1x5x2_avx2(SB), NOSPLIT, $8-8
 	MOVQ a+0(FP), AX
 	MOVQ (AX), CX
-	MOVQ 8(AX), DX
-	MOVQ 16(AX), BX
+	MOVQ 16(AX), DX
 	MOVQ $+2, (SP)
 
-scatter2x5_half:
+scatter1x5x2_half:
 	CMPQ   72(AX), $0x01
-	JE     scatter2x5_accumulate
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	JMP    scatter2x5_begin
-
-scatter2x5_accumulate:
-	VMOVUPS (BX), Y0
-	VMOVUPS 64(BX), Y1
-	VMOVUPS 128(BX), Y2
-	VMOVUPS 192(BX), Y3
-	VMOVUPS 256(BX), Y4
-	VMOVUPS 320(BX), Y5
-
-scatter2x5_begin:
-	MOVQ 24(AX), R8
-	MOVQ CX, SI
-	MOVQ DX, DI
-	MOVQ 48(AX), R9
-	MOVQ 64(AX), R10
-	MOVQ 32(AX), R11
-
-scatter2x5_channel:
-	MOVQ SI, R12
-	MOVQ DI, R13
-	MOVQ R11, R14
-
-scatter2x5_row:
-	VMOVUPS      (R12), Y6
-	VMOVUPS      64(R12), Y7
-	VBROADCASTSS (R13), Y8
-	VFMADD231PS  Y8, Y6, Y0
-	VFMADD231PS  Y8, Y7, Y1
-	VBROADCASTSS 4(R13), Y8
-	VFMADD231PS  Y8, Y6, Y1
-	VFMADD231PS  Y8, Y7, Y2
-	VBROADCASTSS 8(R13), Y8
-	VFMADD231PS  Y8, Y6, Y2
-	VFMADD231PS  Y8, Y7, Y3
-	VBROADCASTSS 12(R13), Y8
-	VFMADD231PS  Y8, Y6, Y3
-	VFMADD231PS  Y8, Y7, Y4
-	VBROADCASTSS 16(R13), Y8
-	VFMADD231PS  Y8, Y6, Y4
-	VFMADD231PS  Y8, Y7, Y5
-	ADDQ         R9, R12
-	ADDQ         R10, R13
-	DECQ         R14
-	JNZ          scatter2x5_row
-	ADDQ         40(AX), SI
-	ADDQ         56(AX), DI
-	DECQ         R8
-	JNZ          scatter2x5_channel
-	VMOVUPS      Y0, (BX)
-	VMOVUPS      Y1, 64(BX)
-	VMOVUPS      Y2, 128(BX)
-	VMOVUPS      Y3, 192(BX)
-	VMOVUPS      Y4, 256(BX)
-	VMOVUPS      Y5, 320(BX)
-	ADDQ         $0x20, CX
-	ADDQ         $0x20, BX
-	DECQ         (SP)
-	JNZ          scatter2x5_half
-	VZEROUPPER
-	RET
-
-// func scatter3x5_avx2(a *uint64)
-// Requires: AVX, FMA3
-TEXT ·scatter3x5_avx2(SB), NOSPLIT, $8-8
-	MOVQ a+0(FP), AX
-	MOVQ (AX), CX
-	MOVQ 8(AX), DX
-	MOVQ 16(AX), BX
-	MOVQ $+2, (SP)
-
-scatter3x5_half:
-	CMPQ   72(AX), $0x01
-	JE     scatter3x5_accumulate
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	JMP    scatter3x5_begin
-
-scatter3x5_accumulate:
-	VMOVUPS (BX), Y0
-	VMOVUPS 64(BX), Y1
-	VMOVUPS 128(BX), Y2
-	VMOVUPS 192(BX), Y3
-	VMOVUPS 256(BX), Y4
-	VMOVUPS 320(BX), Y5
-	VMOVUPS 384(BX), Y6
-
-scatter3x5_begin:
-	MOVQ 24(AX), R8
-	MOVQ CX, SI
-	MOVQ DX, DI
-	MOVQ 48(AX), R9
-	MOVQ 64(AX), R10
-	MOVQ 32(AX), R11
-
-scatter3x5_channel:
-	MOVQ SI, R12
-	MOVQ DI, R13
-	MOVQ R11, R14
-
-scatter3x5_row:
-	VMOVUPS      (R12), Y7
-	VMOVUPS      64(R12), Y8
-	VMOVUPS      128(R12), Y9
-	VBROADCASTSS (R13), Y10
-	VFMADD231PS  Y10, Y7, Y0
-	VFMADD231PS  Y10, Y8, Y1
-	VFMADD231PS  Y10, Y9, Y2
-	VBROADCASTSS 4(R13), Y10
-	VFMADD231PS  Y10, Y7, Y1
-	VFMADD231PS  Y10, Y8, Y2
-	VFMADD231PS  Y10, Y9, Y3
-	VBROADCASTSS 8(R13), Y10
-	VFMADD231PS  Y10, Y7, Y2
-	VFMADD231PS  Y10, Y8, Y3
-	VFMADD231PS  Y10, Y9, Y4
-	VBROADCASTSS 12(R13), Y10
-	VFMADD231PS  Y10, Y7, Y3
-	VFMADD231PS  Y10, Y8, Y4
-	VFMADD231PS  Y10, Y9, Y5
-	VBROADCASTSS 16(R13), Y10
-	VFMADD231PS  Y10, Y7, Y4
-	VFMADD231PS  Y10, Y8, Y5
-	VFMADD231PS  Y10, Y9, Y6
-	ADDQ         R9, R12
-	ADDQ         R10, R13
-	DECQ         R14
-	JNZ          scatter3x5_row
-	ADDQ         40(AX), SI
-	ADDQ         56(AX), DI
-	DECQ         R8
-	JNZ          scatter3x5_channel
-	VMOVUPS      Y0, (BX)
-	VMOVUPS      Y1, 64(BX)
-	VMOVUPS      Y2, 128(BX)
-	VMOVUPS      Y3, 192(BX)
-	VMOVUPS      Y4, 256(BX)
-	VMOVUPS      Y5, 320(BX)
-	VMOVUPS      Y6, 384(BX)
-	ADDQ         $0x20, CX
-	ADDQ         $0x20, BX
-	DECQ         (SP)
-	JNZ          scatter3x5_half
-	VZEROUPPER
-	RET
-
-// func scatter4x5_avx2(a *uint64)
-// Requires: AVX, FMA3
-TEXT ·scatter4x5_avx2(SB), NOSPLIT, $8-8
-	MOVQ a+0(FP), AX
-	MOVQ (AX), CX
-	MOVQ 8(AX), DX
-	MOVQ 16(AX), BX
-	MOVQ $+2, (SP)
-
-scatter4x5_half:
-	CMPQ   72(AX), $0x01
-	JE     scatter4x5_accumulate
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	JMP    scatter4x5_begin
-
-scatter4x5_accumulate:
-	VMOVUPS (BX), Y0
-	VMOVUPS 64(BX), Y1
-	VMOVUPS 128(BX), Y2
-	VMOVUPS 192(BX), Y3
-	VMOVUPS 256(BX), Y4
-	VMOVUPS 320(BX), Y5
-	VMOVUPS 384(BX), Y6
-	VMOVUPS 448(BX), Y7
-
-scatter4x5_begin:
-	MOVQ 24(AX), R8
-	MOVQ CX, SI
-	MOVQ DX, DI
-	MOVQ 48(AX), R9
-	MOVQ 64(AX), R10
-	MOVQ 32(AX), R11
-
-scatter4x5_channel:
-	MOVQ SI, R12
-	MOVQ DI, R13
-	MOVQ R11, R14
-
-scatter4x5_row:
-	VMOVUPS      (R12), Y8
-	VMOVUPS      64(R12), Y9
-	VMOVUPS      128(R12), Y10
-	VMOVUPS      192(R12), Y11
-	VBROADCASTSS (R13), Y12
-	VFMADD231PS  Y12, Y8, Y0
-	VFMADD231PS  Y12, Y9, Y1
-	VFMADD231PS  Y12, Y10, Y2
-	VFMADD231PS  Y12, Y11, Y3
-	VBROADCASTSS 4(R13), Y12
-	VFMADD231PS  Y12, Y8, Y1
-	VFMADD231PS  Y12, Y9, Y2
-	VFMADD231PS  Y12, Y10, Y3
-	VFMADD231PS  Y12, Y11, Y4
-	VBROADCASTSS 8(R13), Y12
-	VFMADD231PS  Y12, Y8, Y2
-	VFMADD231PS  Y12, Y9, Y3
-	VFMADD231PS  Y12, Y10, Y4
-	VFMADD231PS  Y12, Y11, Y5
-	VBROADCASTSS 12(R13), Y12
-	VFMADD231PS  Y12, Y8, Y3
-	VFMADD231PS  Y12, Y9, Y4
-	VFMADD231PS  Y12, Y10, Y5
-	VFMADD231PS  Y12, Y11, Y6
-	VBROADCASTSS 16(R13), Y12
-	VFMADD231PS  Y12, Y8, Y4
-	VFMADD231PS  Y12, Y9, Y5
-	VFMADD231PS  Y12, Y10, Y6
-	VFMADD231PS  Y12, Y11, Y7
-	ADDQ         R9, R12
-	ADDQ         R10, R13
-	DECQ         R14
-	JNZ          scatter4x5_row
-	ADDQ         40(AX), SI
-	ADDQ         56(AX), DI
-	DECQ         R8
-	JNZ          scatter4x5_channel
-	VMOVUPS      Y0, (BX)
-	VMOVUPS      Y1, 64(BX)
-	VMOVUPS      Y2, 128(BX)
-	VMOVUPS      Y3, 192(BX)
-	VMOVUPS      Y4, 256(BX)
-	VMOVUPS      Y5, 320(BX)
-	VMOVUPS      Y6, 384(BX)
-	VMOVUPS      Y7, 448(BX)
-	ADDQ         $0x20, CX
-	ADDQ         $0x20, BX
-	DECQ         (SP)
-	JNZ          scatter4x5_half
-	VZEROUPPER
-	RET
-
-// func scatter5x5_avx2(a *uint64)
-// Requires: AVX, FMA3
-TEXT ·scatter5x5_avx2(SB), NOSPLIT, $8-8
-	MOVQ a+0(FP), AX
-	MOVQ (AX), CX
-	MOVQ 8(AX), DX
-	MOVQ 16(AX), BX
-	MOVQ $+2, (SP)
-
-scatter5x5_half:
-	CMPQ   72(AX), $0x01
-	JE     scatter5x5_accumulate
+	JE     scatter1x5x2_accumulate
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -5003,9 +5788,495 @@ scatter5x5_half:
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 	VXORPS Y8, Y8, Y8
-	JMP    scatter5x5_begin
+	VXORPS Y9, Y9, Y9
+	JMP    scatter1x5x2_begin
 
-scatter5x5_accumulate:
+scatter1x5x2_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Y0
+	VMOVUPS 64(BX), Y1
+	VMOVUPS 128(BX), Y2
+	VMOVUPS 192(BX), Y3
+	VMOVUPS 256(BX), Y4
+	ADDQ    88(AX), BX
+	VMOVUPS (BX), Y5
+	VMOVUPS 64(BX), Y6
+	VMOVUPS 128(BX), Y7
+	VMOVUPS 192(BX), Y8
+	VMOVUPS 256(BX), Y9
+
+scatter1x5x2_begin:
+	MOVQ 8(AX), SI
+	MOVQ 24(AX), DI
+	MOVQ CX, BX
+	MOVQ 48(AX), R8
+	MOVQ 64(AX), R9
+	MOVQ 80(AX), R10
+
+scatter1x5x2_channel:
+	MOVQ BX, R11
+	MOVQ SI, R12
+	MOVQ 32(AX), R13
+
+scatter1x5x2_row:
+	VMOVUPS      (R11), Y10
+	VBROADCASTSS (R12), Y11
+	VFMADD231PS  Y11, Y10, Y0
+	VBROADCASTSS (R12)(R10*1), Y11
+	VFMADD231PS  Y11, Y10, Y5
+	VBROADCASTSS 4(R12), Y11
+	VFMADD231PS  Y11, Y10, Y1
+	VBROADCASTSS 4(R12)(R10*1), Y11
+	VFMADD231PS  Y11, Y10, Y6
+	VBROADCASTSS 8(R12), Y11
+	VFMADD231PS  Y11, Y10, Y2
+	VBROADCASTSS 8(R12)(R10*1), Y11
+	VFMADD231PS  Y11, Y10, Y7
+	VBROADCASTSS 12(R12), Y11
+	VFMADD231PS  Y11, Y10, Y3
+	VBROADCASTSS 12(R12)(R10*1), Y11
+	VFMADD231PS  Y11, Y10, Y8
+	VBROADCASTSS 16(R12), Y11
+	VFMADD231PS  Y11, Y10, Y4
+	VBROADCASTSS 16(R12)(R10*1), Y11
+	VFMADD231PS  Y11, Y10, Y9
+	ADDQ         R8, R11
+	ADDQ         R9, R12
+	DECQ         R13
+	JNZ          scatter1x5x2_row
+	ADDQ         40(AX), BX
+	ADDQ         56(AX), SI
+	DECQ         DI
+	JNZ          scatter1x5x2_channel
+	MOVQ         DX, BX
+	VMOVUPS      Y0, (BX)
+	VMOVUPS      Y1, 64(BX)
+	VMOVUPS      Y2, 128(BX)
+	VMOVUPS      Y3, 192(BX)
+	VMOVUPS      Y4, 256(BX)
+	ADDQ         88(AX), BX
+	VMOVUPS      Y5, (BX)
+	VMOVUPS      Y6, 64(BX)
+	VMOVUPS      Y7, 128(BX)
+	VMOVUPS      Y8, 192(BX)
+	VMOVUPS      Y9, 256(BX)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	DECQ         (SP)
+	JNZ          scatter1x5x2_half
+	VZEROUPPER
+	RET
+
+// func scatter2x5x1_avx2(a *uint64)
+// Requires: AVX, FMA3
+TEXT ·scatter2x5x1_avx2(SB), NOSPLIT, $8-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 16(AX), DX
+	MOVQ $+2, (SP)
+
+scatter2x5x1_half:
+	CMPQ   72(AX), $0x01
+	JE     scatter2x5x1_accumulate
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	JMP    scatter2x5x1_begin
+
+scatter2x5x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Y0
+	VMOVUPS 64(BX), Y1
+	VMOVUPS 128(BX), Y2
+	VMOVUPS 192(BX), Y3
+	VMOVUPS 256(BX), Y4
+	VMOVUPS 320(BX), Y5
+
+scatter2x5x1_begin:
+	MOVQ 8(AX), SI
+	MOVQ 24(AX), DI
+	MOVQ CX, BX
+	MOVQ 48(AX), R8
+	MOVQ 64(AX), R9
+	MOVQ 80(AX), R10
+
+scatter2x5x1_channel:
+	MOVQ BX, R10
+	MOVQ SI, R11
+	MOVQ 32(AX), R12
+
+scatter2x5x1_row:
+	VMOVUPS      (R10), Y6
+	VMOVUPS      64(R10), Y7
+	VBROADCASTSS (R11), Y8
+	VFMADD231PS  Y8, Y6, Y0
+	VFMADD231PS  Y8, Y7, Y1
+	VBROADCASTSS 4(R11), Y8
+	VFMADD231PS  Y8, Y6, Y1
+	VFMADD231PS  Y8, Y7, Y2
+	VBROADCASTSS 8(R11), Y8
+	VFMADD231PS  Y8, Y6, Y2
+	VFMADD231PS  Y8, Y7, Y3
+	VBROADCASTSS 12(R11), Y8
+	VFMADD231PS  Y8, Y6, Y3
+	VFMADD231PS  Y8, Y7, Y4
+	VBROADCASTSS 16(R11), Y8
+	VFMADD231PS  Y8, Y6, Y4
+	VFMADD231PS  Y8, Y7, Y5
+	ADDQ         R8, R10
+	ADDQ         R9, R11
+	DECQ         R12
+	JNZ          scatter2x5x1_row
+	ADDQ         40(AX), BX
+	ADDQ         56(AX), SI
+	DECQ         DI
+	JNZ          scatter2x5x1_channel
+	MOVQ         DX, BX
+	VMOVUPS      Y0, (BX)
+	VMOVUPS      Y1, 64(BX)
+	VMOVUPS      Y2, 128(BX)
+	VMOVUPS      Y3, 192(BX)
+	VMOVUPS      Y4, 256(BX)
+	VMOVUPS      Y5, 320(BX)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	DECQ         (SP)
+	JNZ          scatter2x5x1_half
+	VZEROUPPER
+	RET
+
+// func scatter2x5x2_avx2(a *uint64)
+// Requires: AVX, FMA3
+TEXT ·scatter2x5x2_avx2(SB), NOSPLIT, $8-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 16(AX), DX
+	MOVQ $+2, (SP)
+
+scatter2x5x2_half:
+	CMPQ   72(AX), $0x01
+	JE     scatter2x5x2_accumulate
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	VXORPS Y10, Y10, Y10
+	VXORPS Y11, Y11, Y11
+	JMP    scatter2x5x2_begin
+
+scatter2x5x2_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Y0
+	VMOVUPS 64(BX), Y1
+	VMOVUPS 128(BX), Y2
+	VMOVUPS 192(BX), Y3
+	VMOVUPS 256(BX), Y4
+	VMOVUPS 320(BX), Y5
+	ADDQ    88(AX), BX
+	VMOVUPS (BX), Y6
+	VMOVUPS 64(BX), Y7
+	VMOVUPS 128(BX), Y8
+	VMOVUPS 192(BX), Y9
+	VMOVUPS 256(BX), Y10
+	VMOVUPS 320(BX), Y11
+
+scatter2x5x2_begin:
+	MOVQ 8(AX), SI
+	MOVQ 24(AX), DI
+	MOVQ CX, BX
+	MOVQ 48(AX), R8
+	MOVQ 64(AX), R9
+	MOVQ 80(AX), R10
+
+scatter2x5x2_channel:
+	MOVQ BX, R11
+	MOVQ SI, R12
+	MOVQ 32(AX), R13
+
+scatter2x5x2_row:
+	VMOVUPS      (R11), Y12
+	VMOVUPS      64(R11), Y13
+	VBROADCASTSS (R12), Y14
+	VFMADD231PS  Y14, Y12, Y0
+	VFMADD231PS  Y14, Y13, Y1
+	VBROADCASTSS (R12)(R10*1), Y14
+	VFMADD231PS  Y14, Y12, Y6
+	VFMADD231PS  Y14, Y13, Y7
+	VBROADCASTSS 4(R12), Y14
+	VFMADD231PS  Y14, Y12, Y1
+	VFMADD231PS  Y14, Y13, Y2
+	VBROADCASTSS 4(R12)(R10*1), Y14
+	VFMADD231PS  Y14, Y12, Y7
+	VFMADD231PS  Y14, Y13, Y8
+	VBROADCASTSS 8(R12), Y14
+	VFMADD231PS  Y14, Y12, Y2
+	VFMADD231PS  Y14, Y13, Y3
+	VBROADCASTSS 8(R12)(R10*1), Y14
+	VFMADD231PS  Y14, Y12, Y8
+	VFMADD231PS  Y14, Y13, Y9
+	VBROADCASTSS 12(R12), Y14
+	VFMADD231PS  Y14, Y12, Y3
+	VFMADD231PS  Y14, Y13, Y4
+	VBROADCASTSS 12(R12)(R10*1), Y14
+	VFMADD231PS  Y14, Y12, Y9
+	VFMADD231PS  Y14, Y13, Y10
+	VBROADCASTSS 16(R12), Y14
+	VFMADD231PS  Y14, Y12, Y4
+	VFMADD231PS  Y14, Y13, Y5
+	VBROADCASTSS 16(R12)(R10*1), Y14
+	VFMADD231PS  Y14, Y12, Y10
+	VFMADD231PS  Y14, Y13, Y11
+	ADDQ         R8, R11
+	ADDQ         R9, R12
+	DECQ         R13
+	JNZ          scatter2x5x2_row
+	ADDQ         40(AX), BX
+	ADDQ         56(AX), SI
+	DECQ         DI
+	JNZ          scatter2x5x2_channel
+	MOVQ         DX, BX
+	VMOVUPS      Y0, (BX)
+	VMOVUPS      Y1, 64(BX)
+	VMOVUPS      Y2, 128(BX)
+	VMOVUPS      Y3, 192(BX)
+	VMOVUPS      Y4, 256(BX)
+	VMOVUPS      Y5, 320(BX)
+	ADDQ         88(AX), BX
+	VMOVUPS      Y6, (BX)
+	VMOVUPS      Y7, 64(BX)
+	VMOVUPS      Y8, 128(BX)
+	VMOVUPS      Y9, 192(BX)
+	VMOVUPS      Y10, 256(BX)
+	VMOVUPS      Y11, 320(BX)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	DECQ         (SP)
+	JNZ          scatter2x5x2_half
+	VZEROUPPER
+	RET
+
+// func scatter3x5x1_avx2(a *uint64)
+// Requires: AVX, FMA3
+TEXT ·scatter3x5x1_avx2(SB), NOSPLIT, $8-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 16(AX), DX
+	MOVQ $+2, (SP)
+
+scatter3x5x1_half:
+	CMPQ   72(AX), $0x01
+	JE     scatter3x5x1_accumulate
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	JMP    scatter3x5x1_begin
+
+scatter3x5x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Y0
+	VMOVUPS 64(BX), Y1
+	VMOVUPS 128(BX), Y2
+	VMOVUPS 192(BX), Y3
+	VMOVUPS 256(BX), Y4
+	VMOVUPS 320(BX), Y5
+	VMOVUPS 384(BX), Y6
+
+scatter3x5x1_begin:
+	MOVQ 8(AX), SI
+	MOVQ 24(AX), DI
+	MOVQ CX, BX
+	MOVQ 48(AX), R8
+	MOVQ 64(AX), R9
+	MOVQ 80(AX), R10
+
+scatter3x5x1_channel:
+	MOVQ BX, R10
+	MOVQ SI, R11
+	MOVQ 32(AX), R12
+
+scatter3x5x1_row:
+	VMOVUPS      (R10), Y7
+	VMOVUPS      64(R10), Y8
+	VMOVUPS      128(R10), Y9
+	VBROADCASTSS (R11), Y10
+	VFMADD231PS  Y10, Y7, Y0
+	VFMADD231PS  Y10, Y8, Y1
+	VFMADD231PS  Y10, Y9, Y2
+	VBROADCASTSS 4(R11), Y10
+	VFMADD231PS  Y10, Y7, Y1
+	VFMADD231PS  Y10, Y8, Y2
+	VFMADD231PS  Y10, Y9, Y3
+	VBROADCASTSS 8(R11), Y10
+	VFMADD231PS  Y10, Y7, Y2
+	VFMADD231PS  Y10, Y8, Y3
+	VFMADD231PS  Y10, Y9, Y4
+	VBROADCASTSS 12(R11), Y10
+	VFMADD231PS  Y10, Y7, Y3
+	VFMADD231PS  Y10, Y8, Y4
+	VFMADD231PS  Y10, Y9, Y5
+	VBROADCASTSS 16(R11), Y10
+	VFMADD231PS  Y10, Y7, Y4
+	VFMADD231PS  Y10, Y8, Y5
+	VFMADD231PS  Y10, Y9, Y6
+	ADDQ         R8, R10
+	ADDQ         R9, R11
+	DECQ         R12
+	JNZ          scatter3x5x1_row
+	ADDQ         40(AX), BX
+	ADDQ         56(AX), SI
+	DECQ         DI
+	JNZ          scatter3x5x1_channel
+	MOVQ         DX, BX
+	VMOVUPS      Y0, (BX)
+	VMOVUPS      Y1, 64(BX)
+	VMOVUPS      Y2, 128(BX)
+	VMOVUPS      Y3, 192(BX)
+	VMOVUPS      Y4, 256(BX)
+	VMOVUPS      Y5, 320(BX)
+	VMOVUPS      Y6, 384(BX)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	DECQ         (SP)
+	JNZ          scatter3x5x1_half
+	VZEROUPPER
+	RET
+
+// func scatter4x5x1_avx2(a *uint64)
+// Requires: AVX, FMA3
+TEXT ·scatter4x5x1_avx2(SB), NOSPLIT, $8-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 16(AX), DX
+	MOVQ $+2, (SP)
+
+scatter4x5x1_half:
+	CMPQ   72(AX), $0x01
+	JE     scatter4x5x1_accumulate
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	JMP    scatter4x5x1_begin
+
+scatter4x5x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Y0
+	VMOVUPS 64(BX), Y1
+	VMOVUPS 128(BX), Y2
+	VMOVUPS 192(BX), Y3
+	VMOVUPS 256(BX), Y4
+	VMOVUPS 320(BX), Y5
+	VMOVUPS 384(BX), Y6
+	VMOVUPS 448(BX), Y7
+
+scatter4x5x1_begin:
+	MOVQ 8(AX), SI
+	MOVQ 24(AX), DI
+	MOVQ CX, BX
+	MOVQ 48(AX), R8
+	MOVQ 64(AX), R9
+	MOVQ 80(AX), R10
+
+scatter4x5x1_channel:
+	MOVQ BX, R10
+	MOVQ SI, R11
+	MOVQ 32(AX), R12
+
+scatter4x5x1_row:
+	VMOVUPS      (R10), Y8
+	VMOVUPS      64(R10), Y9
+	VMOVUPS      128(R10), Y10
+	VMOVUPS      192(R10), Y11
+	VBROADCASTSS (R11), Y12
+	VFMADD231PS  Y12, Y8, Y0
+	VFMADD231PS  Y12, Y9, Y1
+	VFMADD231PS  Y12, Y10, Y2
+	VFMADD231PS  Y12, Y11, Y3
+	VBROADCASTSS 4(R11), Y12
+	VFMADD231PS  Y12, Y8, Y1
+	VFMADD231PS  Y12, Y9, Y2
+	VFMADD231PS  Y12, Y10, Y3
+	VFMADD231PS  Y12, Y11, Y4
+	VBROADCASTSS 8(R11), Y12
+	VFMADD231PS  Y12, Y8, Y2
+	VFMADD231PS  Y12, Y9, Y3
+	VFMADD231PS  Y12, Y10, Y4
+	VFMADD231PS  Y12, Y11, Y5
+	VBROADCASTSS 12(R11), Y12
+	VFMADD231PS  Y12, Y8, Y3
+	VFMADD231PS  Y12, Y9, Y4
+	VFMADD231PS  Y12, Y10, Y5
+	VFMADD231PS  Y12, Y11, Y6
+	VBROADCASTSS 16(R11), Y12
+	VFMADD231PS  Y12, Y8, Y4
+	VFMADD231PS  Y12, Y9, Y5
+	VFMADD231PS  Y12, Y10, Y6
+	VFMADD231PS  Y12, Y11, Y7
+	ADDQ         R8, R10
+	ADDQ         R9, R11
+	DECQ         R12
+	JNZ          scatter4x5x1_row
+	ADDQ         40(AX), BX
+	ADDQ         56(AX), SI
+	DECQ         DI
+	JNZ          scatter4x5x1_channel
+	MOVQ         DX, BX
+	VMOVUPS      Y0, (BX)
+	VMOVUPS      Y1, 64(BX)
+	VMOVUPS      Y2, 128(BX)
+	VMOVUPS      Y3, 192(BX)
+	VMOVUPS      Y4, 256(BX)
+	VMOVUPS      Y5, 320(BX)
+	VMOVUPS      Y6, 384(BX)
+	VMOVUPS      Y7, 448(BX)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	DECQ         (SP)
+	JNZ          scatter4x5x1_half
+	VZEROUPPER
+	RET
+
+// func scatter5x5x1_avx2(a *uint64)
+// Requires: AVX, FMA3
+TEXT ·scatter5x5x1_avx2(SB), NOSPLIT, $8-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 16(AX), DX
+	MOVQ $+2, (SP)
+
+scatter5x5x1_half:
+	CMPQ   72(AX), $0x01
+	JE     scatter5x5x1_accumulate
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	JMP    scatter5x5x1_begin
+
+scatter5x5x1_accumulate:
+	MOVQ    DX, BX
 	VMOVUPS (BX), Y0
 	VMOVUPS 64(BX), Y1
 	VMOVUPS 128(BX), Y2
@@ -5016,63 +6287,64 @@ scatter5x5_accumulate:
 	VMOVUPS 448(BX), Y7
 	VMOVUPS 512(BX), Y8
 
-scatter5x5_begin:
-	MOVQ 24(AX), R8
-	MOVQ CX, SI
-	MOVQ DX, DI
-	MOVQ 48(AX), R9
-	MOVQ 64(AX), R10
-	MOVQ 32(AX), R11
+scatter5x5x1_begin:
+	MOVQ 8(AX), SI
+	MOVQ 24(AX), DI
+	MOVQ CX, BX
+	MOVQ 48(AX), R8
+	MOVQ 64(AX), R9
+	MOVQ 80(AX), R10
 
-scatter5x5_channel:
-	MOVQ SI, R12
-	MOVQ DI, R13
-	MOVQ R11, R14
+scatter5x5x1_channel:
+	MOVQ BX, R10
+	MOVQ SI, R11
+	MOVQ 32(AX), R12
 
-scatter5x5_row:
-	VMOVUPS      (R12), Y9
-	VMOVUPS      64(R12), Y10
-	VMOVUPS      128(R12), Y11
-	VMOVUPS      192(R12), Y12
-	VMOVUPS      256(R12), Y13
-	VBROADCASTSS (R13), Y14
+scatter5x5x1_row:
+	VMOVUPS      (R10), Y9
+	VMOVUPS      64(R10), Y10
+	VMOVUPS      128(R10), Y11
+	VMOVUPS      192(R10), Y12
+	VMOVUPS      256(R10), Y13
+	VBROADCASTSS (R11), Y14
 	VFMADD231PS  Y14, Y9, Y0
 	VFMADD231PS  Y14, Y10, Y1
 	VFMADD231PS  Y14, Y11, Y2
 	VFMADD231PS  Y14, Y12, Y3
 	VFMADD231PS  Y14, Y13, Y4
-	VBROADCASTSS 4(R13), Y14
+	VBROADCASTSS 4(R11), Y14
 	VFMADD231PS  Y14, Y9, Y1
 	VFMADD231PS  Y14, Y10, Y2
 	VFMADD231PS  Y14, Y11, Y3
 	VFMADD231PS  Y14, Y12, Y4
 	VFMADD231PS  Y14, Y13, Y5
-	VBROADCASTSS 8(R13), Y14
+	VBROADCASTSS 8(R11), Y14
 	VFMADD231PS  Y14, Y9, Y2
 	VFMADD231PS  Y14, Y10, Y3
 	VFMADD231PS  Y14, Y11, Y4
 	VFMADD231PS  Y14, Y12, Y5
 	VFMADD231PS  Y14, Y13, Y6
-	VBROADCASTSS 12(R13), Y14
+	VBROADCASTSS 12(R11), Y14
 	VFMADD231PS  Y14, Y9, Y3
 	VFMADD231PS  Y14, Y10, Y4
 	VFMADD231PS  Y14, Y11, Y5
 	VFMADD231PS  Y14, Y12, Y6
 	VFMADD231PS  Y14, Y13, Y7
-	VBROADCASTSS 16(R13), Y14
+	VBROADCASTSS 16(R11), Y14
 	VFMADD231PS  Y14, Y9, Y4
 	VFMADD231PS  Y14, Y10, Y5
 	VFMADD231PS  Y14, Y11, Y6
 	VFMADD231PS  Y14, Y12, Y7
 	VFMADD231PS  Y14, Y13, Y8
-	ADDQ         R9, R12
-	ADDQ         R10, R13
-	DECQ         R14
-	JNZ          scatter5x5_row
-	ADDQ         40(AX), SI
-	ADDQ         56(AX), DI
-	DECQ         R8
-	JNZ          scatter5x5_channel
+	ADDQ         R8, R10
+	ADDQ         R9, R11
+	DECQ         R12
+	JNZ          scatter5x5x1_row
+	ADDQ         40(AX), BX
+	ADDQ         56(AX), SI
+	DECQ         DI
+	JNZ          scatter5x5x1_channel
+	MOVQ         DX, BX
 	VMOVUPS      Y0, (BX)
 	VMOVUPS      Y1, 64(BX)
 	VMOVUPS      Y2, 128(BX)
@@ -5083,9 +6355,9 @@ scatter5x5_row:
 	VMOVUPS      Y7, 448(BX)
 	VMOVUPS      Y8, 512(BX)
 	ADDQ         $0x20, CX
-	ADDQ         $0x20, BX
+	ADDQ         $0x20, DX
 	DECQ         (SP)
-	JNZ          scatter5x5_half
+	JNZ          scatter5x5x1_half
 	VZEROUPPER
 	RET
 
@@ -6665,16 +7937,34 @@ fingerprint_half:
 	MOVQ    CX, SI
 	MOVQ    24(AX), BX
 	VMOVUPS (DX), Y0
+	VMOVUPS 256(DX), Y4
 	VMOVUPS 64(DX), Y1
+	VMOVUPS 320(DX), Y5
+	VMOVUPS 128(DX), Y2
+	VMOVUPS 384(DX), Y6
+	VMOVUPS 192(DX), Y3
+	VMOVUPS 448(DX), Y7
 
 fingerprint_loop:
 	VPADDD  (SI), Y0, Y0
-	VPADDD  Y0, Y1, Y1
-	ADDQ    $0x40, SI
-	DECQ    BX
+	VPADDD  Y0, Y4, Y4
+	VPADDD  64(SI), Y1, Y1
+	VPADDD  Y1, Y5, Y5
+	VPADDD  128(SI), Y2, Y2
+	VPADDD  Y2, Y6, Y6
+	VPADDD  192(SI), Y3, Y3
+	VPADDD  Y3, Y7, Y7
+	ADDQ    $0x00000100, SI
+	SUBQ    $0x04, BX
 	JNZ     fingerprint_loop
 	VMOVUPS Y0, (DX)
+	VMOVUPS Y4, 256(DX)
 	VMOVUPS Y1, 64(DX)
+	VMOVUPS Y5, 320(DX)
+	VMOVUPS Y2, 128(DX)
+	VMOVUPS Y6, 384(DX)
+	VMOVUPS Y3, 192(DX)
+	VMOVUPS Y7, 448(DX)
 	ADDQ    $0x20, CX
 	ADDQ    $0x20, DX
 	DECQ    (SP)
@@ -6841,6 +8131,73 @@ avgunpool_loop:
 	ADDQ    $0x20, SI
 	DECQ    (SP)
 	JNZ     avgunpool_half
+	VZEROUPPER
+	RET
+
+// func avgslope_avx2(a *uint64)
+// Requires: AVX, AVX2, FMA3
+TEXT ·avgslope_avx2(SB), NOSPLIT, $8-8
+	MOVQ         a+0(FP), AX
+	MOVL         $0x3e800000, CX
+	VMOVD        CX, X0
+	VBROADCASTSS X0, Y0
+	VBROADCASTSS 64(AX), Y1
+	VBROADCASTSS 72(AX), Y2
+	VBROADCASTSS 80(AX), Y3
+	MOVQ         (AX), CX
+	MOVQ         24(AX), DX
+	MOVQ         56(AX), BX
+	MOVQ         $+2, (SP)
+
+avgslope_half:
+	MOVQ    32(AX), R9
+	MOVQ    CX, SI
+	MOVQ    CX, DI
+	ADDQ    40(AX), DI
+	MOVQ    DX, R8
+	VMOVUPS (BX), Y4
+
+avgslope_loop:
+	VMULPS      (R8), Y0, Y5
+	VMOVUPS     (SI), Y6
+	VMOVAPS     Y3, Y10
+	VFMADD213PS Y2, Y6, Y10
+	VFMADD213PS Y1, Y6, Y10
+	VMULPS      Y5, Y10, Y10
+	VMOVUPS     Y10, (SI)
+	VMOVUPS     64(SI), Y7
+	VMOVAPS     Y3, Y11
+	VFMADD213PS Y2, Y7, Y11
+	VFMADD213PS Y1, Y7, Y11
+	VMULPS      Y5, Y11, Y11
+	VMOVUPS     Y11, 64(SI)
+	VMOVUPS     (DI), Y8
+	VMOVAPS     Y3, Y12
+	VFMADD213PS Y2, Y8, Y12
+	VFMADD213PS Y1, Y8, Y12
+	VMULPS      Y5, Y12, Y12
+	VMOVUPS     Y12, (DI)
+	VMOVUPS     64(DI), Y9
+	VMOVAPS     Y3, Y13
+	VFMADD213PS Y2, Y9, Y13
+	VFMADD213PS Y1, Y9, Y13
+	VMULPS      Y5, Y13, Y13
+	VMOVUPS     Y13, 64(DI)
+	VADDPS      Y11, Y10, Y10
+	VADDPS      Y13, Y12, Y12
+	VADDPS      Y12, Y10, Y10
+	VADDPS      Y10, Y4, Y4
+	ADDQ        $0x00000080, SI
+	ADDQ        $0x00000080, DI
+	ADDQ        $0x40, R8
+	DECQ        R9
+	JNZ         avgslope_loop
+	VMOVUPS     Y4, (BX)
+	ADDQ        $0x20, CX
+	ADDQ        $0x20, DX
+	ADDQ        $0x20, BX
+	DECQ        (SP)
+	JNZ         avgslope_half
 	VZEROUPPER
 	RET
 

@@ -119,169 +119,289 @@ func correlate1x8_avx512(a *Correlation)
 func correlate2x8_avx512(a *Correlation)
 
 //go:noescape
-func scatter1x1_avx512(a *Scatter)
+func scatter1x1x1_avx512(a *Scatter)
 
 //go:noescape
-func scatter2x1_avx512(a *Scatter)
+func scatter1x1x2_avx512(a *Scatter)
 
 //go:noescape
-func scatter3x1_avx512(a *Scatter)
+func scatter2x1x1_avx512(a *Scatter)
 
 //go:noescape
-func scatter4x1_avx512(a *Scatter)
+func scatter2x1x2_avx512(a *Scatter)
 
 //go:noescape
-func scatter5x1_avx512(a *Scatter)
+func scatter3x1x1_avx512(a *Scatter)
 
 //go:noescape
-func scatter6x1_avx512(a *Scatter)
+func scatter3x1x2_avx512(a *Scatter)
 
 //go:noescape
-func scatter7x1_avx512(a *Scatter)
+func scatter4x1x1_avx512(a *Scatter)
 
 //go:noescape
-func scatter8x1_avx512(a *Scatter)
+func scatter4x1x2_avx512(a *Scatter)
 
 //go:noescape
-func scatter10x1_avx512(a *Scatter)
+func scatter5x1x1_avx512(a *Scatter)
 
 //go:noescape
-func scatter12x1_avx512(a *Scatter)
+func scatter5x1x2_avx512(a *Scatter)
 
 //go:noescape
-func scatter13x1_avx512(a *Scatter)
+func scatter6x1x1_avx512(a *Scatter)
 
 //go:noescape
-func scatter1x2_avx512(a *Scatter)
+func scatter6x1x2_avx512(a *Scatter)
 
 //go:noescape
-func scatter2x2_avx512(a *Scatter)
+func scatter7x1x1_avx512(a *Scatter)
 
 //go:noescape
-func scatter3x2_avx512(a *Scatter)
+func scatter7x1x2_avx512(a *Scatter)
 
 //go:noescape
-func scatter4x2_avx512(a *Scatter)
+func scatter8x1x1_avx512(a *Scatter)
 
 //go:noescape
-func scatter5x2_avx512(a *Scatter)
+func scatter8x1x2_avx512(a *Scatter)
 
 //go:noescape
-func scatter6x2_avx512(a *Scatter)
+func scatter10x1x1_avx512(a *Scatter)
 
 //go:noescape
-func scatter7x2_avx512(a *Scatter)
+func scatter10x1x2_avx512(a *Scatter)
 
 //go:noescape
-func scatter8x2_avx512(a *Scatter)
+func scatter12x1x1_avx512(a *Scatter)
 
 //go:noescape
-func scatter10x2_avx512(a *Scatter)
+func scatter13x1x1_avx512(a *Scatter)
 
 //go:noescape
-func scatter12x2_avx512(a *Scatter)
+func scatter1x2x1_avx512(a *Scatter)
 
 //go:noescape
-func scatter13x2_avx512(a *Scatter)
+func scatter1x2x2_avx512(a *Scatter)
 
 //go:noescape
-func scatter1x3_avx512(a *Scatter)
+func scatter2x2x1_avx512(a *Scatter)
 
 //go:noescape
-func scatter2x3_avx512(a *Scatter)
+func scatter2x2x2_avx512(a *Scatter)
 
 //go:noescape
-func scatter3x3_avx512(a *Scatter)
+func scatter3x2x1_avx512(a *Scatter)
 
 //go:noescape
-func scatter4x3_avx512(a *Scatter)
+func scatter3x2x2_avx512(a *Scatter)
 
 //go:noescape
-func scatter5x3_avx512(a *Scatter)
+func scatter4x2x1_avx512(a *Scatter)
 
 //go:noescape
-func scatter6x3_avx512(a *Scatter)
+func scatter4x2x2_avx512(a *Scatter)
 
 //go:noescape
-func scatter7x3_avx512(a *Scatter)
+func scatter5x2x1_avx512(a *Scatter)
 
 //go:noescape
-func scatter8x3_avx512(a *Scatter)
+func scatter5x2x2_avx512(a *Scatter)
 
 //go:noescape
-func scatter10x3_avx512(a *Scatter)
+func scatter6x2x1_avx512(a *Scatter)
 
 //go:noescape
-func scatter12x3_avx512(a *Scatter)
+func scatter6x2x2_avx512(a *Scatter)
 
 //go:noescape
-func scatter13x3_avx512(a *Scatter)
+func scatter7x2x1_avx512(a *Scatter)
 
 //go:noescape
-func scatter1x4_avx512(a *Scatter)
+func scatter7x2x2_avx512(a *Scatter)
 
 //go:noescape
-func scatter2x4_avx512(a *Scatter)
+func scatter8x2x1_avx512(a *Scatter)
 
 //go:noescape
-func scatter3x4_avx512(a *Scatter)
+func scatter8x2x2_avx512(a *Scatter)
 
 //go:noescape
-func scatter4x4_avx512(a *Scatter)
+func scatter10x2x1_avx512(a *Scatter)
 
 //go:noescape
-func scatter5x4_avx512(a *Scatter)
+func scatter12x2x1_avx512(a *Scatter)
 
 //go:noescape
-func scatter6x4_avx512(a *Scatter)
+func scatter13x2x1_avx512(a *Scatter)
 
 //go:noescape
-func scatter7x4_avx512(a *Scatter)
+func scatter1x3x1_avx512(a *Scatter)
 
 //go:noescape
-func scatter8x4_avx512(a *Scatter)
+func scatter1x3x2_avx512(a *Scatter)
 
 //go:noescape
-func scatter10x4_avx512(a *Scatter)
+func scatter2x3x1_avx512(a *Scatter)
 
 //go:noescape
-func scatter12x4_avx512(a *Scatter)
+func scatter2x3x2_avx512(a *Scatter)
 
 //go:noescape
-func scatter13x4_avx512(a *Scatter)
+func scatter3x3x1_avx512(a *Scatter)
 
 //go:noescape
-func scatter1x5_avx512(a *Scatter)
+func scatter3x3x2_avx512(a *Scatter)
 
 //go:noescape
-func scatter2x5_avx512(a *Scatter)
+func scatter4x3x1_avx512(a *Scatter)
 
 //go:noescape
-func scatter3x5_avx512(a *Scatter)
+func scatter4x3x2_avx512(a *Scatter)
 
 //go:noescape
-func scatter4x5_avx512(a *Scatter)
+func scatter5x3x1_avx512(a *Scatter)
 
 //go:noescape
-func scatter5x5_avx512(a *Scatter)
+func scatter5x3x2_avx512(a *Scatter)
 
 //go:noescape
-func scatter6x5_avx512(a *Scatter)
+func scatter6x3x1_avx512(a *Scatter)
 
 //go:noescape
-func scatter7x5_avx512(a *Scatter)
+func scatter6x3x2_avx512(a *Scatter)
 
 //go:noescape
-func scatter8x5_avx512(a *Scatter)
+func scatter7x3x1_avx512(a *Scatter)
 
 //go:noescape
-func scatter10x5_avx512(a *Scatter)
+func scatter7x3x2_avx512(a *Scatter)
 
 //go:noescape
-func scatter12x5_avx512(a *Scatter)
+func scatter8x3x1_avx512(a *Scatter)
 
 //go:noescape
-func scatter13x5_avx512(a *Scatter)
+func scatter8x3x2_avx512(a *Scatter)
+
+//go:noescape
+func scatter10x3x1_avx512(a *Scatter)
+
+//go:noescape
+func scatter12x3x1_avx512(a *Scatter)
+
+//go:noescape
+func scatter13x3x1_avx512(a *Scatter)
+
+//go:noescape
+func scatter1x4x1_avx512(a *Scatter)
+
+//go:noescape
+func scatter1x4x2_avx512(a *Scatter)
+
+//go:noescape
+func scatter2x4x1_avx512(a *Scatter)
+
+//go:noescape
+func scatter2x4x2_avx512(a *Scatter)
+
+//go:noescape
+func scatter3x4x1_avx512(a *Scatter)
+
+//go:noescape
+func scatter3x4x2_avx512(a *Scatter)
+
+//go:noescape
+func scatter4x4x1_avx512(a *Scatter)
+
+//go:noescape
+func scatter4x4x2_avx512(a *Scatter)
+
+//go:noescape
+func scatter5x4x1_avx512(a *Scatter)
+
+//go:noescape
+func scatter5x4x2_avx512(a *Scatter)
+
+//go:noescape
+func scatter6x4x1_avx512(a *Scatter)
+
+//go:noescape
+func scatter6x4x2_avx512(a *Scatter)
+
+//go:noescape
+func scatter7x4x1_avx512(a *Scatter)
+
+//go:noescape
+func scatter7x4x2_avx512(a *Scatter)
+
+//go:noescape
+func scatter8x4x1_avx512(a *Scatter)
+
+//go:noescape
+func scatter8x4x2_avx512(a *Scatter)
+
+//go:noescape
+func scatter10x4x1_avx512(a *Scatter)
+
+//go:noescape
+func scatter12x4x1_avx512(a *Scatter)
+
+//go:noescape
+func scatter13x4x1_avx512(a *Scatter)
+
+//go:noescape
+func scatter1x5x1_avx512(a *Scatter)
+
+//go:noescape
+func scatter1x5x2_avx512(a *Scatter)
+
+//go:noescape
+func scatter2x5x1_avx512(a *Scatter)
+
+//go:noescape
+func scatter2x5x2_avx512(a *Scatter)
+
+//go:noescape
+func scatter3x5x1_avx512(a *Scatter)
+
+//go:noescape
+func scatter3x5x2_avx512(a *Scatter)
+
+//go:noescape
+func scatter4x5x1_avx512(a *Scatter)
+
+//go:noescape
+func scatter4x5x2_avx512(a *Scatter)
+
+//go:noescape
+func scatter5x5x1_avx512(a *Scatter)
+
+//go:noescape
+func scatter5x5x2_avx512(a *Scatter)
+
+//go:noescape
+func scatter6x5x1_avx512(a *Scatter)
+
+//go:noescape
+func scatter6x5x2_avx512(a *Scatter)
+
+//go:noescape
+func scatter7x5x1_avx512(a *Scatter)
+
+//go:noescape
+func scatter7x5x2_avx512(a *Scatter)
+
+//go:noescape
+func scatter8x5x1_avx512(a *Scatter)
+
+//go:noescape
+func scatter10x5x1_avx512(a *Scatter)
+
+//go:noescape
+func scatter12x5x1_avx512(a *Scatter)
+
+//go:noescape
+func scatter13x5x1_avx512(a *Scatter)
 
 //go:noescape
 func weights1x1_avx512(a *Weights)
@@ -416,6 +536,9 @@ func avgunpool_avx512(a *Pooling)
 func maxunpool_avx512(a *Pooling)
 
 //go:noescape
+func avgslope_avx512(a *Pooling)
+
+//go:noescape
 func transpose_avx512(a *Transposition)
 
 //go:noescape
@@ -464,62 +587,102 @@ func new_avx512() *Set {
 			{1, 8}:  correlate1x8_avx512,
 			{2, 8}:  correlate2x8_avx512,
 		},
-		scatter: map[[2]int]func(*Scatter){
-			{1, 1}:  scatter1x1_avx512,
-			{2, 1}:  scatter2x1_avx512,
-			{3, 1}:  scatter3x1_avx512,
-			{4, 1}:  scatter4x1_avx512,
-			{5, 1}:  scatter5x1_avx512,
-			{6, 1}:  scatter6x1_avx512,
-			{7, 1}:  scatter7x1_avx512,
-			{8, 1}:  scatter8x1_avx512,
-			{10, 1}: scatter10x1_avx512,
-			{12, 1}: scatter12x1_avx512,
-			{13, 1}: scatter13x1_avx512,
-			{1, 2}:  scatter1x2_avx512,
-			{2, 2}:  scatter2x2_avx512,
-			{3, 2}:  scatter3x2_avx512,
-			{4, 2}:  scatter4x2_avx512,
-			{5, 2}:  scatter5x2_avx512,
-			{6, 2}:  scatter6x2_avx512,
-			{7, 2}:  scatter7x2_avx512,
-			{8, 2}:  scatter8x2_avx512,
-			{10, 2}: scatter10x2_avx512,
-			{12, 2}: scatter12x2_avx512,
-			{13, 2}: scatter13x2_avx512,
-			{1, 3}:  scatter1x3_avx512,
-			{2, 3}:  scatter2x3_avx512,
-			{3, 3}:  scatter3x3_avx512,
-			{4, 3}:  scatter4x3_avx512,
-			{5, 3}:  scatter5x3_avx512,
-			{6, 3}:  scatter6x3_avx512,
-			{7, 3}:  scatter7x3_avx512,
-			{8, 3}:  scatter8x3_avx512,
-			{10, 3}: scatter10x3_avx512,
-			{12, 3}: scatter12x3_avx512,
-			{13, 3}: scatter13x3_avx512,
-			{1, 4}:  scatter1x4_avx512,
-			{2, 4}:  scatter2x4_avx512,
-			{3, 4}:  scatter3x4_avx512,
-			{4, 4}:  scatter4x4_avx512,
-			{5, 4}:  scatter5x4_avx512,
-			{6, 4}:  scatter6x4_avx512,
-			{7, 4}:  scatter7x4_avx512,
-			{8, 4}:  scatter8x4_avx512,
-			{10, 4}: scatter10x4_avx512,
-			{12, 4}: scatter12x4_avx512,
-			{13, 4}: scatter13x4_avx512,
-			{1, 5}:  scatter1x5_avx512,
-			{2, 5}:  scatter2x5_avx512,
-			{3, 5}:  scatter3x5_avx512,
-			{4, 5}:  scatter4x5_avx512,
-			{5, 5}:  scatter5x5_avx512,
-			{6, 5}:  scatter6x5_avx512,
-			{7, 5}:  scatter7x5_avx512,
-			{8, 5}:  scatter8x5_avx512,
-			{10, 5}: scatter10x5_avx512,
-			{12, 5}: scatter12x5_avx512,
-			{13, 5}: scatter13x5_avx512,
+		scatter: map[[3]int]func(*Scatter){
+			{1, 1, 1}:  scatter1x1x1_avx512,
+			{1, 1, 2}:  scatter1x1x2_avx512,
+			{2, 1, 1}:  scatter2x1x1_avx512,
+			{2, 1, 2}:  scatter2x1x2_avx512,
+			{3, 1, 1}:  scatter3x1x1_avx512,
+			{3, 1, 2}:  scatter3x1x2_avx512,
+			{4, 1, 1}:  scatter4x1x1_avx512,
+			{4, 1, 2}:  scatter4x1x2_avx512,
+			{5, 1, 1}:  scatter5x1x1_avx512,
+			{5, 1, 2}:  scatter5x1x2_avx512,
+			{6, 1, 1}:  scatter6x1x1_avx512,
+			{6, 1, 2}:  scatter6x1x2_avx512,
+			{7, 1, 1}:  scatter7x1x1_avx512,
+			{7, 1, 2}:  scatter7x1x2_avx512,
+			{8, 1, 1}:  scatter8x1x1_avx512,
+			{8, 1, 2}:  scatter8x1x2_avx512,
+			{10, 1, 1}: scatter10x1x1_avx512,
+			{10, 1, 2}: scatter10x1x2_avx512,
+			{12, 1, 1}: scatter12x1x1_avx512,
+			{13, 1, 1}: scatter13x1x1_avx512,
+			{1, 2, 1}:  scatter1x2x1_avx512,
+			{1, 2, 2}:  scatter1x2x2_avx512,
+			{2, 2, 1}:  scatter2x2x1_avx512,
+			{2, 2, 2}:  scatter2x2x2_avx512,
+			{3, 2, 1}:  scatter3x2x1_avx512,
+			{3, 2, 2}:  scatter3x2x2_avx512,
+			{4, 2, 1}:  scatter4x2x1_avx512,
+			{4, 2, 2}:  scatter4x2x2_avx512,
+			{5, 2, 1}:  scatter5x2x1_avx512,
+			{5, 2, 2}:  scatter5x2x2_avx512,
+			{6, 2, 1}:  scatter6x2x1_avx512,
+			{6, 2, 2}:  scatter6x2x2_avx512,
+			{7, 2, 1}:  scatter7x2x1_avx512,
+			{7, 2, 2}:  scatter7x2x2_avx512,
+			{8, 2, 1}:  scatter8x2x1_avx512,
+			{8, 2, 2}:  scatter8x2x2_avx512,
+			{10, 2, 1}: scatter10x2x1_avx512,
+			{12, 2, 1}: scatter12x2x1_avx512,
+			{13, 2, 1}: scatter13x2x1_avx512,
+			{1, 3, 1}:  scatter1x3x1_avx512,
+			{1, 3, 2}:  scatter1x3x2_avx512,
+			{2, 3, 1}:  scatter2x3x1_avx512,
+			{2, 3, 2}:  scatter2x3x2_avx512,
+			{3, 3, 1}:  scatter3x3x1_avx512,
+			{3, 3, 2}:  scatter3x3x2_avx512,
+			{4, 3, 1}:  scatter4x3x1_avx512,
+			{4, 3, 2}:  scatter4x3x2_avx512,
+			{5, 3, 1}:  scatter5x3x1_avx512,
+			{5, 3, 2}:  scatter5x3x2_avx512,
+			{6, 3, 1}:  scatter6x3x1_avx512,
+			{6, 3, 2}:  scatter6x3x2_avx512,
+			{7, 3, 1}:  scatter7x3x1_avx512,
+			{7, 3, 2}:  scatter7x3x2_avx512,
+			{8, 3, 1}:  scatter8x3x1_avx512,
+			{8, 3, 2}:  scatter8x3x2_avx512,
+			{10, 3, 1}: scatter10x3x1_avx512,
+			{12, 3, 1}: scatter12x3x1_avx512,
+			{13, 3, 1}: scatter13x3x1_avx512,
+			{1, 4, 1}:  scatter1x4x1_avx512,
+			{1, 4, 2}:  scatter1x4x2_avx512,
+			{2, 4, 1}:  scatter2x4x1_avx512,
+			{2, 4, 2}:  scatter2x4x2_avx512,
+			{3, 4, 1}:  scatter3x4x1_avx512,
+			{3, 4, 2}:  scatter3x4x2_avx512,
+			{4, 4, 1}:  scatter4x4x1_avx512,
+			{4, 4, 2}:  scatter4x4x2_avx512,
+			{5, 4, 1}:  scatter5x4x1_avx512,
+			{5, 4, 2}:  scatter5x4x2_avx512,
+			{6, 4, 1}:  scatter6x4x1_avx512,
+			{6, 4, 2}:  scatter6x4x2_avx512,
+			{7, 4, 1}:  scatter7x4x1_avx512,
+			{7, 4, 2}:  scatter7x4x2_avx512,
+			{8, 4, 1}:  scatter8x4x1_avx512,
+			{8, 4, 2}:  scatter8x4x2_avx512,
+			{10, 4, 1}: scatter10x4x1_avx512,
+			{12, 4, 1}: scatter12x4x1_avx512,
+			{13, 4, 1}: scatter13x4x1_avx512,
+			{1, 5, 1}:  scatter1x5x1_avx512,
+			{1, 5, 2}:  scatter1x5x2_avx512,
+			{2, 5, 1}:  scatter2x5x1_avx512,
+			{2, 5, 2}:  scatter2x5x2_avx512,
+			{3, 5, 1}:  scatter3x5x1_avx512,
+			{3, 5, 2}:  scatter3x5x2_avx512,
+			{4, 5, 1}:  scatter4x5x1_avx512,
+			{4, 5, 2}:  scatter4x5x2_avx512,
+			{5, 5, 1}:  scatter5x5x1_avx512,
+			{5, 5, 2}:  scatter5x5x2_avx512,
+			{6, 5, 1}:  scatter6x5x1_avx512,
+			{6, 5, 2}:  scatter6x5x2_avx512,
+			{7, 5, 1}:  scatter7x5x1_avx512,
+			{7, 5, 2}:  scatter7x5x2_avx512,
+			{8, 5, 1}:  scatter8x5x1_avx512,
+			{10, 5, 1}: scatter10x5x1_avx512,
+			{12, 5, 1}: scatter12x5x1_avx512,
+			{13, 5, 1}: scatter13x5x1_avx512,
 		},
 		weights: map[[2]int]func(*Weights){
 			{1, 1}: weights1x1_avx512,
@@ -555,19 +718,20 @@ func new_avx512() *Set {
 			{4, 5}: weights4x5_avx512,
 			{5, 5}: weights5x5_avx512,
 		},
-		Sigmoid:     sigmoid_avx512,
-		ReLU:        relu_avx512,
-		Slope:       slope_avx512,
-		ReLUSlope:   reluslope_avx512,
-		Sum:         sum_avx512,
-		Fingerprint: fingerprint_avx512,
-		LaneSums:    lanes_avx512,
-		Descend:     descend_avx512,
-		AvgPool:     avgpool_avx512,
-		MaxPool:     maxpool_avx512,
-		AvgUnpool:   avgunpool_avx512,
-		MaxUnpool:   maxunpool_avx512,
-		Transpose:   transpose_avx512,
-		Pack:        pack_avx512,
+		Sigmoid:   sigmoid_avx512,
+		ReLU:      relu_avx512,
+		Slope:     slope_avx512,
+		ReLUSlope: reluslope_avx512,
+		Sum:       sum_avx512,
+		Fold:      fingerprint_avx512,
+		LaneSums:  lanes_avx512,
+		Descend:   descend_avx512,
+		AvgPool:   avgpool_avx512,
+		MaxPool:   maxpool_avx512,
+		AvgUnpool: avgunpool_avx512,
+		MaxUnpool: maxunpool_avx512,
+		AvgSlope:  avgslope_avx512,
+		Transpose: transpose_avx512,
+		Pack:      pack_avx512,
 	}
 }

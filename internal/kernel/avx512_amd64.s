@@ -5792,421 +5792,400 @@ correlate2x8_tap:
 	VZEROUPPER
 	RET
 
-// func scatter1x1_avx512(a *uint64)
+// func scatter1x1x1_avx512(a *uint64)
 // Requires: AVX, AVX512F
-TEXT ·scatter1x1_avx512(SB), NOSPLIT, $0-8
+TEXT ·scatter1x1x1_avx512(SB), NOSPLIT, $0-8
 	MOVQ   a+0(FP), AX
 	MOVQ   (AX), CX
-	MOVQ   8(AX), DX
-	MOVQ   16(AX), BX
+	MOVQ   16(AX), DX
 	CMPQ   72(AX), $0x01
-	JE     scatter1x1_accumulate
+	JE     scatter1x1x1_accumulate
 	VPXORD Z0, Z0, Z0
-	JMP    scatter1x1_begin
+	JMP    scatter1x1x1_begin
 
-scatter1x1_accumulate:
+scatter1x1x1_accumulate:
+	MOVQ    DX, BX
 	VMOVUPS (BX), Z0
 
-scatter1x1_begin:
+scatter1x1x1_begin:
+	MOVQ 8(AX), BX
 	MOVQ 24(AX), SI
-	MOVQ DX, DX
 	MOVQ 48(AX), DI
 	MOVQ 64(AX), R8
-	MOVQ 32(AX), R9
+	MOVQ 80(AX), R9
 
-scatter1x1_channel:
-	MOVQ CX, R10
-	MOVQ DX, R11
-	MOVQ R9, R12
+scatter1x1x1_channel:
+	MOVQ CX, R9
+	MOVQ BX, R10
+	MOVQ 32(AX), R11
 
-scatter1x1_row:
-	VMOVUPS      (R10), Z1
-	VBROADCASTSS (R11), Z2
+scatter1x1x1_row:
+	VMOVUPS      (R9), Z1
+	VBROADCASTSS (R10), Z2
 	VFMADD231PS  Z2, Z1, Z0
-	ADDQ         DI, R10
-	ADDQ         R8, R11
-	DECQ         R12
-	JNZ          scatter1x1_row
+	ADDQ         DI, R9
+	ADDQ         R8, R10
+	DECQ         R11
+	JNZ          scatter1x1x1_row
 	ADDQ         40(AX), CX
-	ADDQ         56(AX), DX
+	ADDQ         56(AX), BX
 	DECQ         SI
-	JNZ          scatter1x1_channel
-	VMOVUPS      Z0, (BX)
+	JNZ          scatter1x1x1_channel
+	MOVQ         DX, AX
+	VMOVUPS      Z0, (AX)
 	VZEROUPPER
 	RET
 
-// func scatter2x1_avx512(a *uint64)
+// func scatter1x1x2_avx512(a *uint64)
 // Requires: AVX, AVX512F
-TEXT ·scatter2x1_avx512(SB), NOSPLIT, $0-8
+TEXT ·scatter1x1x2_avx512(SB), NOSPLIT, $0-8
 	MOVQ   a+0(FP), AX
 	MOVQ   (AX), CX
-	MOVQ   8(AX), DX
-	MOVQ   16(AX), BX
+	MOVQ   16(AX), DX
 	CMPQ   72(AX), $0x01
-	JE     scatter2x1_accumulate
+	JE     scatter1x1x2_accumulate
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
-	JMP    scatter2x1_begin
+	JMP    scatter1x1x2_begin
 
-scatter2x1_accumulate:
+scatter1x1x2_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	ADDQ    88(AX), BX
+	VMOVUPS (BX), Z1
+
+scatter1x1x2_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter1x1x2_channel:
+	MOVQ CX, R10
+	MOVQ BX, R11
+	MOVQ 32(AX), R12
+
+scatter1x1x2_row:
+	VMOVUPS      (R10), Z2
+	VBROADCASTSS (R11), Z3
+	VFMADD231PS  Z3, Z2, Z0
+	VBROADCASTSS (R11)(R9*1), Z3
+	VFMADD231PS  Z3, Z2, Z1
+	ADDQ         DI, R10
+	ADDQ         R8, R11
+	DECQ         R12
+	JNZ          scatter1x1x2_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter1x1x2_channel
+	MOVQ         DX, CX
+	VMOVUPS      Z0, (CX)
+	ADDQ         88(AX), CX
+	VMOVUPS      Z1, (CX)
+	VZEROUPPER
+	RET
+
+// func scatter2x1x1_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter2x1x1_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter2x1x1_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	JMP    scatter2x1x1_begin
+
+scatter2x1x1_accumulate:
+	MOVQ    DX, BX
 	VMOVUPS (BX), Z0
 	VMOVUPS 64(BX), Z1
 
-scatter2x1_begin:
+scatter2x1x1_begin:
+	MOVQ 8(AX), BX
 	MOVQ 24(AX), SI
-	MOVQ DX, DX
 	MOVQ 48(AX), DI
 	MOVQ 64(AX), R8
-	MOVQ 32(AX), R9
+	MOVQ 80(AX), R9
 
-scatter2x1_channel:
-	MOVQ CX, R10
-	MOVQ DX, R11
-	MOVQ R9, R12
+scatter2x1x1_channel:
+	MOVQ CX, R9
+	MOVQ BX, R10
+	MOVQ 32(AX), R11
 
-scatter2x1_row:
-	VMOVUPS      (R10), Z2
-	VMOVUPS      64(R10), Z3
-	VBROADCASTSS (R11), Z4
+scatter2x1x1_row:
+	VMOVUPS      (R9), Z2
+	VMOVUPS      64(R9), Z3
+	VBROADCASTSS (R10), Z4
 	VFMADD231PS  Z4, Z2, Z0
 	VFMADD231PS  Z4, Z3, Z1
-	ADDQ         DI, R10
-	ADDQ         R8, R11
-	DECQ         R12
-	JNZ          scatter2x1_row
+	ADDQ         DI, R9
+	ADDQ         R8, R10
+	DECQ         R11
+	JNZ          scatter2x1x1_row
 	ADDQ         40(AX), CX
-	ADDQ         56(AX), DX
+	ADDQ         56(AX), BX
 	DECQ         SI
-	JNZ          scatter2x1_channel
-	VMOVUPS      Z0, (BX)
-	VMOVUPS      Z1, 64(BX)
+	JNZ          scatter2x1x1_channel
+	MOVQ         DX, AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
 	VZEROUPPER
 	RET
 
-// func scatter3x1_avx512(a *uint64)
+// func scatter2x1x2_avx512(a *uint64)
 // Requires: AVX, AVX512F
-TEXT ·scatter3x1_avx512(SB), NOSPLIT, $0-8
+TEXT ·scatter2x1x2_avx512(SB), NOSPLIT, $0-8
 	MOVQ   a+0(FP), AX
 	MOVQ   (AX), CX
-	MOVQ   8(AX), DX
-	MOVQ   16(AX), BX
+	MOVQ   16(AX), DX
 	CMPQ   72(AX), $0x01
-	JE     scatter3x1_accumulate
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	JMP    scatter3x1_begin
-
-scatter3x1_accumulate:
-	VMOVUPS (BX), Z0
-	VMOVUPS 64(BX), Z1
-	VMOVUPS 128(BX), Z2
-
-scatter3x1_begin:
-	MOVQ 24(AX), SI
-	MOVQ DX, DX
-	MOVQ 48(AX), DI
-	MOVQ 64(AX), R8
-	MOVQ 32(AX), R9
-
-scatter3x1_channel:
-	MOVQ CX, R10
-	MOVQ DX, R11
-	MOVQ R9, R12
-
-scatter3x1_row:
-	VMOVUPS      (R10), Z3
-	VMOVUPS      64(R10), Z4
-	VMOVUPS      128(R10), Z5
-	VBROADCASTSS (R11), Z6
-	VFMADD231PS  Z6, Z3, Z0
-	VFMADD231PS  Z6, Z4, Z1
-	VFMADD231PS  Z6, Z5, Z2
-	ADDQ         DI, R10
-	ADDQ         R8, R11
-	DECQ         R12
-	JNZ          scatter3x1_row
-	ADDQ         40(AX), CX
-	ADDQ         56(AX), DX
-	DECQ         SI
-	JNZ          scatter3x1_channel
-	VMOVUPS      Z0, (BX)
-	VMOVUPS      Z1, 64(BX)
-	VMOVUPS      Z2, 128(BX)
-	VZEROUPPER
-	RET
-
-// func scatter4x1_avx512(a *uint64)
-// Requires: AVX, AVX512F
-TEXT ·scatter4x1_avx512(SB), NOSPLIT, $0-8
-	MOVQ   a+0(FP), AX
-	MOVQ   (AX), CX
-	MOVQ   8(AX), DX
-	MOVQ   16(AX), BX
-	CMPQ   72(AX), $0x01
-	JE     scatter4x1_accumulate
+	JE     scatter2x1x2_accumulate
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
 	VPXORD Z3, Z3, Z3
-	JMP    scatter4x1_begin
+	JMP    scatter2x1x2_begin
 
-scatter4x1_accumulate:
+scatter2x1x2_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	ADDQ    88(AX), BX
+	VMOVUPS (BX), Z2
+	VMOVUPS 64(BX), Z3
+
+scatter2x1x2_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter2x1x2_channel:
+	MOVQ CX, R10
+	MOVQ BX, R11
+	MOVQ 32(AX), R12
+
+scatter2x1x2_row:
+	VMOVUPS      (R10), Z4
+	VMOVUPS      64(R10), Z5
+	VBROADCASTSS (R11), Z6
+	VFMADD231PS  Z6, Z4, Z0
+	VFMADD231PS  Z6, Z5, Z1
+	VBROADCASTSS (R11)(R9*1), Z6
+	VFMADD231PS  Z6, Z4, Z2
+	VFMADD231PS  Z6, Z5, Z3
+	ADDQ         DI, R10
+	ADDQ         R8, R11
+	DECQ         R12
+	JNZ          scatter2x1x2_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter2x1x2_channel
+	MOVQ         DX, CX
+	VMOVUPS      Z0, (CX)
+	VMOVUPS      Z1, 64(CX)
+	ADDQ         88(AX), CX
+	VMOVUPS      Z2, (CX)
+	VMOVUPS      Z3, 64(CX)
+	VZEROUPPER
+	RET
+
+// func scatter3x1x1_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter3x1x1_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter3x1x1_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	JMP    scatter3x1x1_begin
+
+scatter3x1x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+
+scatter3x1x1_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter3x1x1_channel:
+	MOVQ CX, R9
+	MOVQ BX, R10
+	MOVQ 32(AX), R11
+
+scatter3x1x1_row:
+	VMOVUPS      (R9), Z3
+	VMOVUPS      64(R9), Z4
+	VMOVUPS      128(R9), Z5
+	VBROADCASTSS (R10), Z6
+	VFMADD231PS  Z6, Z3, Z0
+	VFMADD231PS  Z6, Z4, Z1
+	VFMADD231PS  Z6, Z5, Z2
+	ADDQ         DI, R9
+	ADDQ         R8, R10
+	DECQ         R11
+	JNZ          scatter3x1x1_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter3x1x1_channel
+	MOVQ         DX, AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VZEROUPPER
+	RET
+
+// func scatter3x1x2_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter3x1x2_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter3x1x2_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	JMP    scatter3x1x2_begin
+
+scatter3x1x2_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	ADDQ    88(AX), BX
+	VMOVUPS (BX), Z3
+	VMOVUPS 64(BX), Z4
+	VMOVUPS 128(BX), Z5
+
+scatter3x1x2_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter3x1x2_channel:
+	MOVQ CX, R10
+	MOVQ BX, R11
+	MOVQ 32(AX), R12
+
+scatter3x1x2_row:
+	VMOVUPS      (R10), Z6
+	VMOVUPS      64(R10), Z7
+	VMOVUPS      128(R10), Z8
+	VBROADCASTSS (R11), Z9
+	VFMADD231PS  Z9, Z6, Z0
+	VFMADD231PS  Z9, Z7, Z1
+	VFMADD231PS  Z9, Z8, Z2
+	VBROADCASTSS (R11)(R9*1), Z9
+	VFMADD231PS  Z9, Z6, Z3
+	VFMADD231PS  Z9, Z7, Z4
+	VFMADD231PS  Z9, Z8, Z5
+	ADDQ         DI, R10
+	ADDQ         R8, R11
+	DECQ         R12
+	JNZ          scatter3x1x2_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter3x1x2_channel
+	MOVQ         DX, CX
+	VMOVUPS      Z0, (CX)
+	VMOVUPS      Z1, 64(CX)
+	VMOVUPS      Z2, 128(CX)
+	ADDQ         88(AX), CX
+	VMOVUPS      Z3, (CX)
+	VMOVUPS      Z4, 64(CX)
+	VMOVUPS      Z5, 128(CX)
+	VZEROUPPER
+	RET
+
+// func scatter4x1x1_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter4x1x1_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter4x1x1_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	JMP    scatter4x1x1_begin
+
+scatter4x1x1_accumulate:
+	MOVQ    DX, BX
 	VMOVUPS (BX), Z0
 	VMOVUPS 64(BX), Z1
 	VMOVUPS 128(BX), Z2
 	VMOVUPS 192(BX), Z3
 
-scatter4x1_begin:
+scatter4x1x1_begin:
+	MOVQ 8(AX), BX
 	MOVQ 24(AX), SI
-	MOVQ DX, DX
 	MOVQ 48(AX), DI
 	MOVQ 64(AX), R8
-	MOVQ 32(AX), R9
+	MOVQ 80(AX), R9
 
-scatter4x1_channel:
-	MOVQ CX, R10
-	MOVQ DX, R11
-	MOVQ R9, R12
+scatter4x1x1_channel:
+	MOVQ CX, R9
+	MOVQ BX, R10
+	MOVQ 32(AX), R11
 
-scatter4x1_row:
-	VMOVUPS      (R10), Z4
-	VMOVUPS      64(R10), Z5
-	VMOVUPS      128(R10), Z6
-	VMOVUPS      192(R10), Z7
-	VBROADCASTSS (R11), Z8
+scatter4x1x1_row:
+	VMOVUPS      (R9), Z4
+	VMOVUPS      64(R9), Z5
+	VMOVUPS      128(R9), Z6
+	VMOVUPS      192(R9), Z7
+	VBROADCASTSS (R10), Z8
 	VFMADD231PS  Z8, Z4, Z0
 	VFMADD231PS  Z8, Z5, Z1
 	VFMADD231PS  Z8, Z6, Z2
 	VFMADD231PS  Z8, Z7, Z3
-	ADDQ         DI, R10
-	ADDQ         R8, R11
-	DECQ         R12
-	JNZ          scatter4x1_row
+	ADDQ         DI, R9
+	ADDQ         R8, R10
+	DECQ         R11
+	JNZ          scatter4x1x1_row
 	ADDQ         40(AX), CX
-	ADDQ         56(AX), DX
+	ADDQ         56(AX), BX
 	DECQ         SI
-	JNZ          scatter4x1_channel
-	VMOVUPS      Z0, (BX)
-	VMOVUPS      Z1, 64(BX)
-	VMOVUPS      Z2, 128(BX)
-	VMOVUPS      Z3, 192(BX)
+	JNZ          scatter4x1x1_channel
+	MOVQ         DX, AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, 192(AX)
 	VZEROUPPER
 	RET
 
-// func scatter5x1_avx512(a *uint64)
+// func scatter4x1x2_avx512(a *uint64)
 // Requires: AVX, AVX512F
-TEXT ·scatter5x1_avx512(SB), NOSPLIT, $0-8
+TEXT ·scatter4x1x2_avx512(SB), NOSPLIT, $0-8
 	MOVQ   a+0(FP), AX
 	MOVQ   (AX), CX
-	MOVQ   8(AX), DX
-	MOVQ   16(AX), BX
+	MOVQ   16(AX), DX
 	CMPQ   72(AX), $0x01
-	JE     scatter5x1_accumulate
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	JMP    scatter5x1_begin
-
-scatter5x1_accumulate:
-	VMOVUPS (BX), Z0
-	VMOVUPS 64(BX), Z1
-	VMOVUPS 128(BX), Z2
-	VMOVUPS 192(BX), Z3
-	VMOVUPS 256(BX), Z4
-
-scatter5x1_begin:
-	MOVQ 24(AX), SI
-	MOVQ DX, DX
-	MOVQ 48(AX), DI
-	MOVQ 64(AX), R8
-	MOVQ 32(AX), R9
-
-scatter5x1_channel:
-	MOVQ CX, R10
-	MOVQ DX, R11
-	MOVQ R9, R12
-
-scatter5x1_row:
-	VMOVUPS      (R10), Z5
-	VMOVUPS      64(R10), Z6
-	VMOVUPS      128(R10), Z7
-	VMOVUPS      192(R10), Z8
-	VMOVUPS      256(R10), Z9
-	VBROADCASTSS (R11), Z10
-	VFMADD231PS  Z10, Z5, Z0
-	VFMADD231PS  Z10, Z6, Z1
-	VFMADD231PS  Z10, Z7, Z2
-	VFMADD231PS  Z10, Z8, Z3
-	VFMADD231PS  Z10, Z9, Z4
-	ADDQ         DI, R10
-	ADDQ         R8, R11
-	DECQ         R12
-	JNZ          scatter5x1_row
-	ADDQ         40(AX), CX
-	ADDQ         56(AX), DX
-	DECQ         SI
-	JNZ          scatter5x1_channel
-	VMOVUPS      Z0, (BX)
-	VMOVUPS      Z1, 64(BX)
-	VMOVUPS      Z2, 128(BX)
-	VMOVUPS      Z3, 192(BX)
-	VMOVUPS      Z4, 256(BX)
-	VZEROUPPER
-	RET
-
-// func scatter6x1_avx512(a *uint64)
-// Requires: AVX, AVX512F
-TEXT ·scatter6x1_avx512(SB), NOSPLIT, $0-8
-	MOVQ   a+0(FP), AX
-	MOVQ   (AX), CX
-	MOVQ   8(AX), DX
-	MOVQ   16(AX), BX
-	CMPQ   72(AX), $0x01
-	JE     scatter6x1_accumulate
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	JMP    scatter6x1_begin
-
-scatter6x1_accumulate:
-	VMOVUPS (BX), Z0
-	VMOVUPS 64(BX), Z1
-	VMOVUPS 128(BX), Z2
-	VMOVUPS 192(BX), Z3
-	VMOVUPS 256(BX), Z4
-	VMOVUPS 320(BX), Z5
-
-scatter6x1_begin:
-	MOVQ 24(AX), SI
-	MOVQ DX, DX
-	MOVQ 48(AX), DI
-	MOVQ 64(AX), R8
-	MOVQ 32(AX), R9
-
-scatter6x1_channel:
-	MOVQ CX, R10
-	MOVQ DX, R11
-	MOVQ R9, R12
-
-scatter6x1_row:
-	VMOVUPS      (R10), Z6
-	VMOVUPS      64(R10), Z7
-	VMOVUPS      128(R10), Z8
-	VMOVUPS      192(R10), Z9
-	VMOVUPS      256(R10), Z10
-	VMOVUPS      320(R10), Z11
-	VBROADCASTSS (R11), Z12
-	VFMADD231PS  Z12, Z6, Z0
-	VFMADD231PS  Z12, Z7, Z1
-	VFMADD231PS  Z12, Z8, Z2
-	VFMADD231PS  Z12, Z9, Z3
-	VFMADD231PS  Z12, Z10, Z4
-	VFMADD231PS  Z12, Z11, Z5
-	ADDQ         DI, R10
-	ADDQ         R8, R11
-	DECQ         R12
-	JNZ          scatter6x1_row
-	ADDQ         40(AX), CX
-	ADDQ         56(AX), DX
-	DECQ         SI
-	JNZ          scatter6x1_channel
-	VMOVUPS      Z0, (BX)
-	VMOVUPS      Z1, 64(BX)
-	VMOVUPS      Z2, 128(BX)
-	VMOVUPS      Z3, 192(BX)
-	VMOVUPS      Z4, 256(BX)
-	VMOVUPS      Z5, 320(BX)
-	VZEROUPPER
-	RET
-
-// func scatter7x1_avx512(a *uint64)
-// Requires: AVX, AVX512F
-TEXT ·scatter7x1_avx512(SB), NOSPLIT, $0-8
-	MOVQ   a+0(FP), AX
-	MOVQ   (AX), CX
-	MOVQ   8(AX), DX
-	MOVQ   16(AX), BX
-	CMPQ   72(AX), $0x01
-	JE     scatter7x1_accumulate
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	JMP    scatter7x1_begin
-
-scatter7x1_accumulate:
-	VMOVUPS (BX), Z0
-	VMOVUPS 64(BX), Z1
-	VMOVUPS 128(BX), Z2
-	VMOVUPS 192(BX), Z3
-	VMOVUPS 256(BX), Z4
-	VMOVUPS 320(BX), Z5
-	VMOVUPS 384(BX), Z6
-
-scatter7x1_begin:
-	MOVQ 24(AX), SI
-	MOVQ DX, DX
-	MOVQ 48(AX), DI
-	MOVQ 64(AX), R8
-	MOVQ 32(AX), R9
-
-scatter7x1_channel:
-	MOVQ CX, R10
-	MOVQ DX, R11
-	MOVQ R9, R12
-
-scatter7x1_row:
-	VMOVUPS      (R10), Z7
-	VMOVUPS      64(R10), Z8
-	VMOVUPS      128(R10), Z9
-	VMOVUPS      192(R10), Z10
-	VMOVUPS      256(R10), Z11
-	VMOVUPS      320(R10), Z12
-	VMOVUPS      384(R10), Z13
-	VBROADCASTSS (R11), Z14
-	VFMADD231PS  Z14, Z7, Z0
-	VFMADD231PS  Z14, Z8, Z1
-	VFMADD231PS  Z14, Z9, Z2
-	VFMADD231PS  Z14, Z10, Z3
-	VFMADD231PS  Z14, Z11, Z4
-	VFMADD231PS  Z14, Z12, Z5
-	VFMADD231PS  Z14, Z13, Z6
-	ADDQ         DI, R10
-	ADDQ         R8, R11
-	DECQ         R12
-	JNZ          scatter7x1_row
-	ADDQ         40(AX), CX
-	ADDQ         56(AX), DX
-	DECQ         SI
-	JNZ          scatter7x1_channel
-	VMOVUPS      Z0, (BX)
-	VMOVUPS      Z1, 64(BX)
-	VMOVUPS      Z2, 128(BX)
-	VMOVUPS      Z3, 192(BX)
-	VMOVUPS      Z4, 256(BX)
-	VMOVUPS      Z5, 320(BX)
-	VMOVUPS      Z6, 384(BX)
-	VZEROUPPER
-	RET
-
-// func scatter8x1_avx512(a *uint64)
-// Requires: AVX, AVX512F
-TEXT ·scatter8x1_avx512(SB), NOSPLIT, $0-8
-	MOVQ   a+0(FP), AX
-	MOVQ   (AX), CX
-	MOVQ   8(AX), DX
-	MOVQ   16(AX), BX
-	CMPQ   72(AX), $0x01
-	JE     scatter8x1_accumulate
+	JE     scatter4x1x2_accumulate
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -6215,76 +6194,140 @@ TEXT ·scatter8x1_avx512(SB), NOSPLIT, $0-8
 	VPXORD Z5, Z5, Z5
 	VPXORD Z6, Z6, Z6
 	VPXORD Z7, Z7, Z7
-	JMP    scatter8x1_begin
+	JMP    scatter4x1x2_begin
 
-scatter8x1_accumulate:
+scatter4x1x2_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	ADDQ    88(AX), BX
+	VMOVUPS (BX), Z4
+	VMOVUPS 64(BX), Z5
+	VMOVUPS 128(BX), Z6
+	VMOVUPS 192(BX), Z7
+
+scatter4x1x2_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter4x1x2_channel:
+	MOVQ CX, R10
+	MOVQ BX, R11
+	MOVQ 32(AX), R12
+
+scatter4x1x2_row:
+	VMOVUPS      (R10), Z8
+	VMOVUPS      64(R10), Z9
+	VMOVUPS      128(R10), Z10
+	VMOVUPS      192(R10), Z11
+	VBROADCASTSS (R11), Z12
+	VFMADD231PS  Z12, Z8, Z0
+	VFMADD231PS  Z12, Z9, Z1
+	VFMADD231PS  Z12, Z10, Z2
+	VFMADD231PS  Z12, Z11, Z3
+	VBROADCASTSS (R11)(R9*1), Z12
+	VFMADD231PS  Z12, Z8, Z4
+	VFMADD231PS  Z12, Z9, Z5
+	VFMADD231PS  Z12, Z10, Z6
+	VFMADD231PS  Z12, Z11, Z7
+	ADDQ         DI, R10
+	ADDQ         R8, R11
+	DECQ         R12
+	JNZ          scatter4x1x2_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter4x1x2_channel
+	MOVQ         DX, CX
+	VMOVUPS      Z0, (CX)
+	VMOVUPS      Z1, 64(CX)
+	VMOVUPS      Z2, 128(CX)
+	VMOVUPS      Z3, 192(CX)
+	ADDQ         88(AX), CX
+	VMOVUPS      Z4, (CX)
+	VMOVUPS      Z5, 64(CX)
+	VMOVUPS      Z6, 128(CX)
+	VMOVUPS      Z7, 192(CX)
+	VZEROUPPER
+	RET
+
+// func scatter5x1x1_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter5x1x1_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter5x1x1_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	JMP    scatter5x1x1_begin
+
+scatter5x1x1_accumulate:
+	MOVQ    DX, BX
 	VMOVUPS (BX), Z0
 	VMOVUPS 64(BX), Z1
 	VMOVUPS 128(BX), Z2
 	VMOVUPS 192(BX), Z3
 	VMOVUPS 256(BX), Z4
-	VMOVUPS 320(BX), Z5
-	VMOVUPS 384(BX), Z6
-	VMOVUPS 448(BX), Z7
 
-scatter8x1_begin:
+scatter5x1x1_begin:
+	MOVQ 8(AX), BX
 	MOVQ 24(AX), SI
-	MOVQ DX, DX
 	MOVQ 48(AX), DI
 	MOVQ 64(AX), R8
-	MOVQ 32(AX), R9
+	MOVQ 80(AX), R9
 
-scatter8x1_channel:
-	MOVQ CX, R10
-	MOVQ DX, R11
-	MOVQ R9, R12
+scatter5x1x1_channel:
+	MOVQ CX, R9
+	MOVQ BX, R10
+	MOVQ 32(AX), R11
 
-scatter8x1_row:
-	VMOVUPS      (R10), Z8
-	VMOVUPS      64(R10), Z9
-	VMOVUPS      128(R10), Z10
-	VMOVUPS      192(R10), Z11
-	VMOVUPS      256(R10), Z12
-	VMOVUPS      320(R10), Z13
-	VMOVUPS      384(R10), Z14
-	VMOVUPS      448(R10), Z15
-	VBROADCASTSS (R11), Z16
-	VFMADD231PS  Z16, Z8, Z0
-	VFMADD231PS  Z16, Z9, Z1
-	VFMADD231PS  Z16, Z10, Z2
-	VFMADD231PS  Z16, Z11, Z3
-	VFMADD231PS  Z16, Z12, Z4
-	VFMADD231PS  Z16, Z13, Z5
-	VFMADD231PS  Z16, Z14, Z6
-	VFMADD231PS  Z16, Z15, Z7
-	ADDQ         DI, R10
-	ADDQ         R8, R11
-	DECQ         R12
-	JNZ          scatter8x1_row
+scatter5x1x1_row:
+	VMOVUPS      (R9), Z5
+	VMOVUPS      64(R9), Z6
+	VMOVUPS      128(R9), Z7
+	VMOVUPS      192(R9), Z8
+	VMOVUPS      256(R9), Z9
+	VBROADCASTSS (R10), Z10
+	VFMADD231PS  Z10, Z5, Z0
+	VFMADD231PS  Z10, Z6, Z1
+	VFMADD231PS  Z10, Z7, Z2
+	VFMADD231PS  Z10, Z8, Z3
+	VFMADD231PS  Z10, Z9, Z4
+	ADDQ         DI, R9
+	ADDQ         R8, R10
+	DECQ         R11
+	JNZ          scatter5x1x1_row
 	ADDQ         40(AX), CX
-	ADDQ         56(AX), DX
+	ADDQ         56(AX), BX
 	DECQ         SI
-	JNZ          scatter8x1_channel
-	VMOVUPS      Z0, (BX)
-	VMOVUPS      Z1, 64(BX)
-	VMOVUPS      Z2, 128(BX)
-	VMOVUPS      Z3, 192(BX)
-	VMOVUPS      Z4, 256(BX)
-	VMOVUPS      Z5, 320(BX)
-	VMOVUPS      Z6, 384(BX)
-	VMOVUPS      Z7, 448(BX)
+	JNZ          scatter5x1x1_channel
+	MOVQ         DX, AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, 192(AX)
+	VMOVUPS      Z4, 256(AX)
 	VZEROUPPER
 	RET
 
-// func scatter10x1_avx512(a *uint64)
+// func scatter5x1x2_avx512(a *uint64)
 // Requires: AVX, AVX512F
-TEXT ·scatter10x1_avx512(SB), NOSPLIT, $0-8
+TEXT ·scatter5x1x2_avx512(SB), NOSPLIT, $0-8
 	MOVQ   a+0(FP), AX
 	MOVQ   (AX), CX
-	MOVQ   8(AX), DX
-	MOVQ   16(AX), BX
+	MOVQ   16(AX), DX
 	CMPQ   72(AX), $0x01
-	JE     scatter10x1_accumulate
+	JE     scatter5x1x2_accumulate
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -6295,9 +6338,634 @@ TEXT ·scatter10x1_avx512(SB), NOSPLIT, $0-8
 	VPXORD Z7, Z7, Z7
 	VPXORD Z8, Z8, Z8
 	VPXORD Z9, Z9, Z9
-	JMP    scatter10x1_begin
+	JMP    scatter5x1x2_begin
 
-scatter10x1_accumulate:
+scatter5x1x2_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	ADDQ    88(AX), BX
+	VMOVUPS (BX), Z5
+	VMOVUPS 64(BX), Z6
+	VMOVUPS 128(BX), Z7
+	VMOVUPS 192(BX), Z8
+	VMOVUPS 256(BX), Z9
+
+scatter5x1x2_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter5x1x2_channel:
+	MOVQ CX, R10
+	MOVQ BX, R11
+	MOVQ 32(AX), R12
+
+scatter5x1x2_row:
+	VMOVUPS      (R10), Z10
+	VMOVUPS      64(R10), Z11
+	VMOVUPS      128(R10), Z12
+	VMOVUPS      192(R10), Z13
+	VMOVUPS      256(R10), Z14
+	VBROADCASTSS (R11), Z15
+	VFMADD231PS  Z15, Z10, Z0
+	VFMADD231PS  Z15, Z11, Z1
+	VFMADD231PS  Z15, Z12, Z2
+	VFMADD231PS  Z15, Z13, Z3
+	VFMADD231PS  Z15, Z14, Z4
+	VBROADCASTSS (R11)(R9*1), Z15
+	VFMADD231PS  Z15, Z10, Z5
+	VFMADD231PS  Z15, Z11, Z6
+	VFMADD231PS  Z15, Z12, Z7
+	VFMADD231PS  Z15, Z13, Z8
+	VFMADD231PS  Z15, Z14, Z9
+	ADDQ         DI, R10
+	ADDQ         R8, R11
+	DECQ         R12
+	JNZ          scatter5x1x2_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter5x1x2_channel
+	MOVQ         DX, CX
+	VMOVUPS      Z0, (CX)
+	VMOVUPS      Z1, 64(CX)
+	VMOVUPS      Z2, 128(CX)
+	VMOVUPS      Z3, 192(CX)
+	VMOVUPS      Z4, 256(CX)
+	ADDQ         88(AX), CX
+	VMOVUPS      Z5, (CX)
+	VMOVUPS      Z6, 64(CX)
+	VMOVUPS      Z7, 128(CX)
+	VMOVUPS      Z8, 192(CX)
+	VMOVUPS      Z9, 256(CX)
+	VZEROUPPER
+	RET
+
+// func scatter6x1x1_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter6x1x1_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter6x1x1_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	JMP    scatter6x1x1_begin
+
+scatter6x1x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+
+scatter6x1x1_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter6x1x1_channel:
+	MOVQ CX, R9
+	MOVQ BX, R10
+	MOVQ 32(AX), R11
+
+scatter6x1x1_row:
+	VMOVUPS      (R9), Z6
+	VMOVUPS      64(R9), Z7
+	VMOVUPS      128(R9), Z8
+	VMOVUPS      192(R9), Z9
+	VMOVUPS      256(R9), Z10
+	VMOVUPS      320(R9), Z11
+	VBROADCASTSS (R10), Z12
+	VFMADD231PS  Z12, Z6, Z0
+	VFMADD231PS  Z12, Z7, Z1
+	VFMADD231PS  Z12, Z8, Z2
+	VFMADD231PS  Z12, Z9, Z3
+	VFMADD231PS  Z12, Z10, Z4
+	VFMADD231PS  Z12, Z11, Z5
+	ADDQ         DI, R9
+	ADDQ         R8, R10
+	DECQ         R11
+	JNZ          scatter6x1x1_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter6x1x1_channel
+	MOVQ         DX, AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, 192(AX)
+	VMOVUPS      Z4, 256(AX)
+	VMOVUPS      Z5, 320(AX)
+	VZEROUPPER
+	RET
+
+// func scatter6x1x2_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter6x1x2_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter6x1x2_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	JMP    scatter6x1x2_begin
+
+scatter6x1x2_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+	ADDQ    88(AX), BX
+	VMOVUPS (BX), Z6
+	VMOVUPS 64(BX), Z7
+	VMOVUPS 128(BX), Z8
+	VMOVUPS 192(BX), Z9
+	VMOVUPS 256(BX), Z10
+	VMOVUPS 320(BX), Z11
+
+scatter6x1x2_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter6x1x2_channel:
+	MOVQ CX, R10
+	MOVQ BX, R11
+	MOVQ 32(AX), R12
+
+scatter6x1x2_row:
+	VMOVUPS      (R10), Z12
+	VMOVUPS      64(R10), Z13
+	VMOVUPS      128(R10), Z14
+	VMOVUPS      192(R10), Z15
+	VMOVUPS      256(R10), Z16
+	VMOVUPS      320(R10), Z17
+	VBROADCASTSS (R11), Z18
+	VFMADD231PS  Z18, Z12, Z0
+	VFMADD231PS  Z18, Z13, Z1
+	VFMADD231PS  Z18, Z14, Z2
+	VFMADD231PS  Z18, Z15, Z3
+	VFMADD231PS  Z18, Z16, Z4
+	VFMADD231PS  Z18, Z17, Z5
+	VBROADCASTSS (R11)(R9*1), Z18
+	VFMADD231PS  Z18, Z12, Z6
+	VFMADD231PS  Z18, Z13, Z7
+	VFMADD231PS  Z18, Z14, Z8
+	VFMADD231PS  Z18, Z15, Z9
+	VFMADD231PS  Z18, Z16, Z10
+	VFMADD231PS  Z18, Z17, Z11
+	ADDQ         DI, R10
+	ADDQ         R8, R11
+	DECQ         R12
+	JNZ          scatter6x1x2_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter6x1x2_channel
+	MOVQ         DX, CX
+	VMOVUPS      Z0, (CX)
+	VMOVUPS      Z1, 64(CX)
+	VMOVUPS      Z2, 128(CX)
+	VMOVUPS      Z3, 192(CX)
+	VMOVUPS      Z4, 256(CX)
+	VMOVUPS      Z5, 320(CX)
+	ADDQ         88(AX), CX
+	VMOVUPS      Z6, (CX)
+	VMOVUPS      Z7, 64(CX)
+	VMOVUPS      Z8, 128(CX)
+	VMOVUPS      Z9, 192(CX)
+	VMOVUPS      Z10, 256(CX)
+	VMOVUPS      Z11, 320(CX)
+	VZEROUPPER
+	RET
+
+// func scatter7x1x1_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter7x1x1_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter7x1x1_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	JMP    scatter7x1x1_begin
+
+scatter7x1x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+	VMOVUPS 384(BX), Z6
+
+scatter7x1x1_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter7x1x1_channel:
+	MOVQ CX, R9
+	MOVQ BX, R10
+	MOVQ 32(AX), R11
+
+scatter7x1x1_row:
+	VMOVUPS      (R9), Z7
+	VMOVUPS      64(R9), Z8
+	VMOVUPS      128(R9), Z9
+	VMOVUPS      192(R9), Z10
+	VMOVUPS      256(R9), Z11
+	VMOVUPS      320(R9), Z12
+	VMOVUPS      384(R9), Z13
+	VBROADCASTSS (R10), Z14
+	VFMADD231PS  Z14, Z7, Z0
+	VFMADD231PS  Z14, Z8, Z1
+	VFMADD231PS  Z14, Z9, Z2
+	VFMADD231PS  Z14, Z10, Z3
+	VFMADD231PS  Z14, Z11, Z4
+	VFMADD231PS  Z14, Z12, Z5
+	VFMADD231PS  Z14, Z13, Z6
+	ADDQ         DI, R9
+	ADDQ         R8, R10
+	DECQ         R11
+	JNZ          scatter7x1x1_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter7x1x1_channel
+	MOVQ         DX, AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, 192(AX)
+	VMOVUPS      Z4, 256(AX)
+	VMOVUPS      Z5, 320(AX)
+	VMOVUPS      Z6, 384(AX)
+	VZEROUPPER
+	RET
+
+// func scatter7x1x2_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter7x1x2_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter7x1x2_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	JMP    scatter7x1x2_begin
+
+scatter7x1x2_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+	VMOVUPS 384(BX), Z6
+	ADDQ    88(AX), BX
+	VMOVUPS (BX), Z7
+	VMOVUPS 64(BX), Z8
+	VMOVUPS 128(BX), Z9
+	VMOVUPS 192(BX), Z10
+	VMOVUPS 256(BX), Z11
+	VMOVUPS 320(BX), Z12
+	VMOVUPS 384(BX), Z13
+
+scatter7x1x2_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter7x1x2_channel:
+	MOVQ CX, R10
+	MOVQ BX, R11
+	MOVQ 32(AX), R12
+
+scatter7x1x2_row:
+	VMOVUPS      (R10), Z14
+	VMOVUPS      64(R10), Z15
+	VMOVUPS      128(R10), Z16
+	VMOVUPS      192(R10), Z17
+	VMOVUPS      256(R10), Z18
+	VMOVUPS      320(R10), Z19
+	VMOVUPS      384(R10), Z20
+	VBROADCASTSS (R11), Z21
+	VFMADD231PS  Z21, Z14, Z0
+	VFMADD231PS  Z21, Z15, Z1
+	VFMADD231PS  Z21, Z16, Z2
+	VFMADD231PS  Z21, Z17, Z3
+	VFMADD231PS  Z21, Z18, Z4
+	VFMADD231PS  Z21, Z19, Z5
+	VFMADD231PS  Z21, Z20, Z6
+	VBROADCASTSS (R11)(R9*1), Z21
+	VFMADD231PS  Z21, Z14, Z7
+	VFMADD231PS  Z21, Z15, Z8
+	VFMADD231PS  Z21, Z16, Z9
+	VFMADD231PS  Z21, Z17, Z10
+	VFMADD231PS  Z21, Z18, Z11
+	VFMADD231PS  Z21, Z19, Z12
+	VFMADD231PS  Z21, Z20, Z13
+	ADDQ         DI, R10
+	ADDQ         R8, R11
+	DECQ         R12
+	JNZ          scatter7x1x2_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter7x1x2_channel
+	MOVQ         DX, CX
+	VMOVUPS      Z0, (CX)
+	VMOVUPS      Z1, 64(CX)
+	VMOVUPS      Z2, 128(CX)
+	VMOVUPS      Z3, 192(CX)
+	VMOVUPS      Z4, 256(CX)
+	VMOVUPS      Z5, 320(CX)
+	VMOVUPS      Z6, 384(CX)
+	ADDQ         88(AX), CX
+	VMOVUPS      Z7, (CX)
+	VMOVUPS      Z8, 64(CX)
+	VMOVUPS      Z9, 128(CX)
+	VMOVUPS      Z10, 192(CX)
+	VMOVUPS      Z11, 256(CX)
+	VMOVUPS      Z12, 320(CX)
+	VMOVUPS      Z13, 384(CX)
+	VZEROUPPER
+	RET
+
+// func scatter8x1x1_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter8x1x1_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter8x1x1_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	JMP    scatter8x1x1_begin
+
+scatter8x1x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+	VMOVUPS 384(BX), Z6
+	VMOVUPS 448(BX), Z7
+
+scatter8x1x1_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter8x1x1_channel:
+	MOVQ CX, R9
+	MOVQ BX, R10
+	MOVQ 32(AX), R11
+
+scatter8x1x1_row:
+	VMOVUPS      (R9), Z8
+	VMOVUPS      64(R9), Z9
+	VMOVUPS      128(R9), Z10
+	VMOVUPS      192(R9), Z11
+	VMOVUPS      256(R9), Z12
+	VMOVUPS      320(R9), Z13
+	VMOVUPS      384(R9), Z14
+	VMOVUPS      448(R9), Z15
+	VBROADCASTSS (R10), Z16
+	VFMADD231PS  Z16, Z8, Z0
+	VFMADD231PS  Z16, Z9, Z1
+	VFMADD231PS  Z16, Z10, Z2
+	VFMADD231PS  Z16, Z11, Z3
+	VFMADD231PS  Z16, Z12, Z4
+	VFMADD231PS  Z16, Z13, Z5
+	VFMADD231PS  Z16, Z14, Z6
+	VFMADD231PS  Z16, Z15, Z7
+	ADDQ         DI, R9
+	ADDQ         R8, R10
+	DECQ         R11
+	JNZ          scatter8x1x1_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter8x1x1_channel
+	MOVQ         DX, AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, 192(AX)
+	VMOVUPS      Z4, 256(AX)
+	VMOVUPS      Z5, 320(AX)
+	VMOVUPS      Z6, 384(AX)
+	VMOVUPS      Z7, 448(AX)
+	VZEROUPPER
+	RET
+
+// func scatter8x1x2_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter8x1x2_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter8x1x2_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	JMP    scatter8x1x2_begin
+
+scatter8x1x2_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+	VMOVUPS 384(BX), Z6
+	VMOVUPS 448(BX), Z7
+	ADDQ    88(AX), BX
+	VMOVUPS (BX), Z8
+	VMOVUPS 64(BX), Z9
+	VMOVUPS 128(BX), Z10
+	VMOVUPS 192(BX), Z11
+	VMOVUPS 256(BX), Z12
+	VMOVUPS 320(BX), Z13
+	VMOVUPS 384(BX), Z14
+	VMOVUPS 448(BX), Z15
+
+scatter8x1x2_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter8x1x2_channel:
+	MOVQ CX, R10
+	MOVQ BX, R11
+	MOVQ 32(AX), R12
+
+scatter8x1x2_row:
+	VMOVUPS      (R10), Z16
+	VMOVUPS      64(R10), Z17
+	VMOVUPS      128(R10), Z18
+	VMOVUPS      192(R10), Z19
+	VMOVUPS      256(R10), Z20
+	VMOVUPS      320(R10), Z21
+	VMOVUPS      384(R10), Z22
+	VMOVUPS      448(R10), Z23
+	VBROADCASTSS (R11), Z24
+	VFMADD231PS  Z24, Z16, Z0
+	VFMADD231PS  Z24, Z17, Z1
+	VFMADD231PS  Z24, Z18, Z2
+	VFMADD231PS  Z24, Z19, Z3
+	VFMADD231PS  Z24, Z20, Z4
+	VFMADD231PS  Z24, Z21, Z5
+	VFMADD231PS  Z24, Z22, Z6
+	VFMADD231PS  Z24, Z23, Z7
+	VBROADCASTSS (R11)(R9*1), Z24
+	VFMADD231PS  Z24, Z16, Z8
+	VFMADD231PS  Z24, Z17, Z9
+	VFMADD231PS  Z24, Z18, Z10
+	VFMADD231PS  Z24, Z19, Z11
+	VFMADD231PS  Z24, Z20, Z12
+	VFMADD231PS  Z24, Z21, Z13
+	VFMADD231PS  Z24, Z22, Z14
+	VFMADD231PS  Z24, Z23, Z15
+	ADDQ         DI, R10
+	ADDQ         R8, R11
+	DECQ         R12
+	JNZ          scatter8x1x2_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter8x1x2_channel
+	MOVQ         DX, CX
+	VMOVUPS      Z0, (CX)
+	VMOVUPS      Z1, 64(CX)
+	VMOVUPS      Z2, 128(CX)
+	VMOVUPS      Z3, 192(CX)
+	VMOVUPS      Z4, 256(CX)
+	VMOVUPS      Z5, 320(CX)
+	VMOVUPS      Z6, 384(CX)
+	VMOVUPS      Z7, 448(CX)
+	ADDQ         88(AX), CX
+	VMOVUPS      Z8, (CX)
+	VMOVUPS      Z9, 64(CX)
+	VMOVUPS      Z10, 128(CX)
+	VMOVUPS      Z11, 192(CX)
+	VMOVUPS      Z12, 256(CX)
+	VMOVUPS      Z13, 320(CX)
+	VMOVUPS      Z14, 384(CX)
+	VMOVUPS      Z15, 448(CX)
+	VZEROUPPER
+	RET
+
+// func scatter10x1x1_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter10x1x1_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter10x1x1_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	JMP    scatter10x1x1_begin
+
+scatter10x1x1_accumulate:
+	MOVQ    DX, BX
 	VMOVUPS (BX), Z0
 	VMOVUPS 64(BX), Z1
 	VMOVUPS 128(BX), Z2
@@ -6309,30 +6977,30 @@ scatter10x1_accumulate:
 	VMOVUPS 512(BX), Z8
 	VMOVUPS 576(BX), Z9
 
-scatter10x1_begin:
+scatter10x1x1_begin:
+	MOVQ 8(AX), BX
 	MOVQ 24(AX), SI
-	MOVQ DX, DX
 	MOVQ 48(AX), DI
 	MOVQ 64(AX), R8
-	MOVQ 32(AX), R9
+	MOVQ 80(AX), R9
 
-scatter10x1_channel:
-	MOVQ CX, R10
-	MOVQ DX, R11
-	MOVQ R9, R12
+scatter10x1x1_channel:
+	MOVQ CX, R9
+	MOVQ BX, R10
+	MOVQ 32(AX), R11
 
-scatter10x1_row:
-	VMOVUPS      (R10), Z10
-	VMOVUPS      64(R10), Z11
-	VMOVUPS      128(R10), Z12
-	VMOVUPS      192(R10), Z13
-	VMOVUPS      256(R10), Z14
-	VMOVUPS      320(R10), Z15
-	VMOVUPS      384(R10), Z16
-	VMOVUPS      448(R10), Z17
-	VMOVUPS      512(R10), Z18
-	VMOVUPS      576(R10), Z19
-	VBROADCASTSS (R11), Z20
+scatter10x1x1_row:
+	VMOVUPS      (R9), Z10
+	VMOVUPS      64(R9), Z11
+	VMOVUPS      128(R9), Z12
+	VMOVUPS      192(R9), Z13
+	VMOVUPS      256(R9), Z14
+	VMOVUPS      320(R9), Z15
+	VMOVUPS      384(R9), Z16
+	VMOVUPS      448(R9), Z17
+	VMOVUPS      512(R9), Z18
+	VMOVUPS      576(R9), Z19
+	VBROADCASTSS (R10), Z20
 	VFMADD231PS  Z20, Z10, Z0
 	VFMADD231PS  Z20, Z11, Z1
 	VFMADD231PS  Z20, Z12, Z2
@@ -6343,4308 +7011,36 @@ scatter10x1_row:
 	VFMADD231PS  Z20, Z17, Z7
 	VFMADD231PS  Z20, Z18, Z8
 	VFMADD231PS  Z20, Z19, Z9
-	ADDQ         DI, R10
-	ADDQ         R8, R11
-	DECQ         R12
-	JNZ          scatter10x1_row
+	ADDQ         DI, R9
+	ADDQ         R8, R10
+	DECQ         R11
+	JNZ          scatter10x1x1_row
 	ADDQ         40(AX), CX
-	ADDQ         56(AX), DX
+	ADDQ         56(AX), BX
 	DECQ         SI
-	JNZ          scatter10x1_channel
-	VMOVUPS      Z0, (BX)
-	VMOVUPS      Z1, 64(BX)
-	VMOVUPS      Z2, 128(BX)
-	VMOVUPS      Z3, 192(BX)
-	VMOVUPS      Z4, 256(BX)
-	VMOVUPS      Z5, 320(BX)
-	VMOVUPS      Z6, 384(BX)
-	VMOVUPS      Z7, 448(BX)
-	VMOVUPS      Z8, 512(BX)
-	VMOVUPS      Z9, 576(BX)
+	JNZ          scatter10x1x1_channel
+	MOVQ         DX, AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, 192(AX)
+	VMOVUPS      Z4, 256(AX)
+	VMOVUPS      Z5, 320(AX)
+	VMOVUPS      Z6, 384(AX)
+	VMOVUPS      Z7, 448(AX)
+	VMOVUPS      Z8, 512(AX)
+	VMOVUPS      Z9, 576(AX)
 	VZEROUPPER
 	RET
 
-// func scatter12x1_avx512(a *uint64)
+// func scatter10x1x2_avx512(a *uint64)
 // Requires: AVX, AVX512F
-TEXT ·scatter12x1_avx512(SB), NOSPLIT, $0-8
+TEXT ·scatter10x1x2_avx512(SB), NOSPLIT, $0-8
 	MOVQ   a+0(FP), AX
 	MOVQ   (AX), CX
-	MOVQ   8(AX), DX
-	MOVQ   16(AX), BX
+	MOVQ   16(AX), DX
 	CMPQ   72(AX), $0x01
-	JE     scatter12x1_accumulate
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	VPXORD Z11, Z11, Z11
-	JMP    scatter12x1_begin
-
-scatter12x1_accumulate:
-	VMOVUPS (BX), Z0
-	VMOVUPS 64(BX), Z1
-	VMOVUPS 128(BX), Z2
-	VMOVUPS 192(BX), Z3
-	VMOVUPS 256(BX), Z4
-	VMOVUPS 320(BX), Z5
-	VMOVUPS 384(BX), Z6
-	VMOVUPS 448(BX), Z7
-	VMOVUPS 512(BX), Z8
-	VMOVUPS 576(BX), Z9
-	VMOVUPS 640(BX), Z10
-	VMOVUPS 704(BX), Z11
-
-scatter12x1_begin:
-	MOVQ 24(AX), SI
-	MOVQ DX, DX
-	MOVQ 48(AX), DI
-	MOVQ 64(AX), R8
-	MOVQ 32(AX), R9
-
-scatter12x1_channel:
-	MOVQ CX, R10
-	MOVQ DX, R11
-	MOVQ R9, R12
-
-scatter12x1_row:
-	VMOVUPS      (R10), Z12
-	VMOVUPS      64(R10), Z13
-	VMOVUPS      128(R10), Z14
-	VMOVUPS      192(R10), Z15
-	VMOVUPS      256(R10), Z16
-	VMOVUPS      320(R10), Z17
-	VMOVUPS      384(R10), Z18
-	VMOVUPS      448(R10), Z19
-	VMOVUPS      512(R10), Z20
-	VMOVUPS      576(R10), Z21
-	VMOVUPS      640(R10), Z22
-	VMOVUPS      704(R10), Z23
-	VBROADCASTSS (R11), Z24
-	VFMADD231PS  Z24, Z12, Z0
-	VFMADD231PS  Z24, Z13, Z1
-	VFMADD231PS  Z24, Z14, Z2
-	VFMADD231PS  Z24, Z15, Z3
-	VFMADD231PS  Z24, Z16, Z4
-	VFMADD231PS  Z24, Z17, Z5
-	VFMADD231PS  Z24, Z18, Z6
-	VFMADD231PS  Z24, Z19, Z7
-	VFMADD231PS  Z24, Z20, Z8
-	VFMADD231PS  Z24, Z21, Z9
-	VFMADD231PS  Z24, Z22, Z10
-	VFMADD231PS  Z24, Z23, Z11
-	ADDQ         DI, R10
-	ADDQ         R8, R11
-	DECQ         R12
-	JNZ          scatter12x1_row
-	ADDQ         40(AX), CX
-	ADDQ         56(AX), DX
-	DECQ         SI
-	JNZ          scatter12x1_channel
-	VMOVUPS      Z0, (BX)
-	VMOVUPS      Z1, 64(BX)
-	VMOVUPS      Z2, 128(BX)
-	VMOVUPS      Z3, 192(BX)
-	VMOVUPS      Z4, 256(BX)
-	VMOVUPS      Z5, 320(BX)
-	VMOVUPS      Z6, 384(BX)
-	VMOVUPS      Z7, 448(BX)
-	VMOVUPS      Z8, 512(BX)
-	VMOVUPS      Z9, 576(BX)
-	VMOVUPS      Z10, 640(BX)
-	VMOVUPS      Z11, 704(BX)
-	VZEROUPPER
-	RET
-
-// func scatter13x1_avx512(a *uint64)
-// Requires: AVX, AVX512F
-TEXT ·scatter13x1_avx512(SB), NOSPLIT, $0-8
-	MOVQ   a+0(FP), AX
-	MOVQ   (AX), CX
-	MOVQ   8(AX), DX
-	MOVQ   16(AX), BX
-	CMPQ   72(AX), $0x01
-	JE     scatter13x1_accumulate
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	VPXORD Z11, Z11, Z11
-	VPXORD Z12, Z12, Z12
-	JMP    scatter13x1_begin
-
-scatter13x1_accumulate:
-	VMOVUPS (BX), Z0
-	VMOVUPS 64(BX), Z1
-	VMOVUPS 128(BX), Z2
-	VMOVUPS 192(BX), Z3
-	VMOVUPS 256(BX), Z4
-	VMOVUPS 320(BX), Z5
-	VMOVUPS 384(BX), Z6
-	VMOVUPS 448(BX), Z7
-	VMOVUPS 512(BX), Z8
-	VMOVUPS 576(BX), Z9
-	VMOVUPS 640(BX), Z10
-	VMOVUPS 704(BX), Z11
-	VMOVUPS 768(BX), Z12
-
-scatter13x1_begin:
-	MOVQ 24(AX), SI
-	MOVQ DX, DX
-	MOVQ 48(AX), DI
-	MOVQ 64(AX), R8
-	MOVQ 32(AX), R9
-
-scatter13x1_channel:
-	MOVQ CX, R10
-	MOVQ DX, R11
-	MOVQ R9, R12
-
-scatter13x1_row:
-	VMOVUPS      (R10), Z13
-	VMOVUPS      64(R10), Z14
-	VMOVUPS      128(R10), Z15
-	VMOVUPS      192(R10), Z16
-	VMOVUPS      256(R10), Z17
-	VMOVUPS      320(R10), Z18
-	VMOVUPS      384(R10), Z19
-	VMOVUPS      448(R10), Z20
-	VMOVUPS      512(R10), Z21
-	VMOVUPS      576(R10), Z22
-	VMOVUPS      640(R10), Z23
-	VMOVUPS      704(R10), Z24
-	VMOVUPS      768(R10), Z25
-	VBROADCASTSS (R11), Z26
-	VFMADD231PS  Z26, Z13, Z0
-	VFMADD231PS  Z26, Z14, Z1
-	VFMADD231PS  Z26, Z15, Z2
-	VFMADD231PS  Z26, Z16, Z3
-	VFMADD231PS  Z26, Z17, Z4
-	VFMADD231PS  Z26, Z18, Z5
-	VFMADD231PS  Z26, Z19, Z6
-	VFMADD231PS  Z26, Z20, Z7
-	VFMADD231PS  Z26, Z21, Z8
-	VFMADD231PS  Z26, Z22, Z9
-	VFMADD231PS  Z26, Z23, Z10
-	VFMADD231PS  Z26, Z24, Z11
-	VFMADD231PS  Z26, Z25, Z12
-	ADDQ         DI, R10
-	ADDQ         R8, R11
-	DECQ         R12
-	JNZ          scatter13x1_row
-	ADDQ         40(AX), CX
-	ADDQ         56(AX), DX
-	DECQ         SI
-	JNZ          scatter13x1_channel
-	VMOVUPS      Z0, (BX)
-	VMOVUPS      Z1, 64(BX)
-	VMOVUPS      Z2, 128(BX)
-	VMOVUPS      Z3, 192(BX)
-	VMOVUPS      Z4, 256(BX)
-	VMOVUPS      Z5, 320(BX)
-	VMOVUPS      Z6, 384(BX)
-	VMOVUPS      Z7, 448(BX)
-	VMOVUPS      Z8, 512(BX)
-	VMOVUPS      Z9, 576(BX)
-	VMOVUPS      Z10, 640(BX)
-	VMOVUPS      Z11, 704(BX)
-	VMOVUPS      Z12, 768(BX)
-	VZEROUPPER
-	RET
-
-// func scatter1x2_avx512(a *uint64)
-// Requires: AVX, AVX512F
-TEXT ·scatter1x2_avx512(SB), NOSPLIT, $0-8
-	MOVQ   a+0(FP), AX
-	MOVQ   (AX), CX
-	MOVQ   8(AX), DX
-	MOVQ   16(AX), BX
-	CMPQ   72(AX), $0x01
-	JE     scatter1x2_accumulate
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	JMP    scatter1x2_begin
-
-scatter1x2_accumulate:
-	VMOVUPS (BX), Z0
-	VMOVUPS 64(BX), Z1
-
-scatter1x2_begin:
-	MOVQ 24(AX), SI
-	MOVQ DX, DX
-	MOVQ 48(AX), DI
-	MOVQ 64(AX), R8
-	MOVQ 32(AX), R9
-
-scatter1x2_channel:
-	MOVQ CX, R10
-	MOVQ DX, R11
-	MOVQ R9, R12
-
-scatter1x2_row:
-	VMOVUPS      (R10), Z2
-	VBROADCASTSS (R11), Z3
-	VFMADD231PS  Z3, Z2, Z0
-	VBROADCASTSS 4(R11), Z3
-	VFMADD231PS  Z3, Z2, Z1
-	ADDQ         DI, R10
-	ADDQ         R8, R11
-	DECQ         R12
-	JNZ          scatter1x2_row
-	ADDQ         40(AX), CX
-	ADDQ         56(AX), DX
-	DECQ         SI
-	JNZ          scatter1x2_channel
-	VMOVUPS      Z0, (BX)
-	VMOVUPS      Z1, 64(BX)
-	VZEROUPPER
-	RET
-
-// func scatter2x2_avx512(a *uint64)
-// Requires: AVX, AVX512F
-TEXT ·scatter2x2_avx512(SB), NOSPLIT, $0-8
-	MOVQ   a+0(FP), AX
-	MOVQ   (AX), CX
-	MOVQ   8(AX), DX
-	MOVQ   16(AX), BX
-	CMPQ   72(AX), $0x01
-	JE     scatter2x2_accumulate
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	JMP    scatter2x2_begin
-
-scatter2x2_accumulate:
-	VMOVUPS (BX), Z0
-	VMOVUPS 64(BX), Z1
-	VMOVUPS 128(BX), Z2
-
-scatter2x2_begin:
-	MOVQ 24(AX), SI
-	MOVQ DX, DX
-	MOVQ 48(AX), DI
-	MOVQ 64(AX), R8
-	MOVQ 32(AX), R9
-
-scatter2x2_channel:
-	MOVQ CX, R10
-	MOVQ DX, R11
-	MOVQ R9, R12
-
-scatter2x2_row:
-	VMOVUPS      (R10), Z3
-	VMOVUPS      64(R10), Z4
-	VBROADCASTSS (R11), Z5
-	VFMADD231PS  Z5, Z3, Z0
-	VFMADD231PS  Z5, Z4, Z1
-	VBROADCASTSS 4(R11), Z5
-	VFMADD231PS  Z5, Z3, Z1
-	VFMADD231PS  Z5, Z4, Z2
-	ADDQ         DI, R10
-	ADDQ         R8, R11
-	DECQ         R12
-	JNZ          scatter2x2_row
-	ADDQ         40(AX), CX
-	ADDQ         56(AX), DX
-	DECQ         SI
-	JNZ          scatter2x2_channel
-	VMOVUPS      Z0, (BX)
-	VMOVUPS      Z1, 64(BX)
-	VMOVUPS      Z2, 128(BX)
-	VZEROUPPER
-	RET
-
-// func scatter3x2_avx512(a *uint64)
-// Requires: AVX, AVX512F
-TEXT ·scatter3x2_avx512(SB), NOSPLIT, $0-8
-	MOVQ   a+0(FP), AX
-	MOVQ   (AX), CX
-	MOVQ   8(AX), DX
-	MOVQ   16(AX), BX
-	CMPQ   72(AX), $0x01
-	JE     scatter3x2_accumulate
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	JMP    scatter3x2_begin
-
-scatter3x2_accumulate:
-	VMOVUPS (BX), Z0
-	VMOVUPS 64(BX), Z1
-	VMOVUPS 128(BX), Z2
-	VMOVUPS 192(BX), Z3
-
-scatter3x2_begin:
-	MOVQ 24(AX), SI
-	MOVQ DX, DX
-	MOVQ 48(AX), DI
-	MOVQ 64(AX), R8
-	MOVQ 32(AX), R9
-
-scatter3x2_channel:
-	MOVQ CX, R10
-	MOVQ DX, R11
-	MOVQ R9, R12
-
-scatter3x2_row:
-	VMOVUPS      (R10), Z4
-	VMOVUPS      64(R10), Z5
-	VMOVUPS      128(R10), Z6
-	VBROADCASTSS (R11), Z7
-	VFMADD231PS  Z7, Z4, Z0
-	VFMADD231PS  Z7, Z5, Z1
-	VFMADD231PS  Z7, Z6, Z2
-	VBROADCASTSS 4(R11), Z7
-	VFMADD231PS  Z7, Z4, Z1
-	VFMADD231PS  Z7, Z5, Z2
-	VFMADD231PS  Z7, Z6, Z3
-	ADDQ         DI, R10
-	ADDQ         R8, R11
-	DECQ         R12
-	JNZ          scatter3x2_row
-	ADDQ         40(AX), CX
-	ADDQ         56(AX), DX
-	DECQ         SI
-	JNZ          scatter3x2_channel
-	VMOVUPS      Z0, (BX)
-	VMOVUPS      Z1, 64(BX)
-	VMOVUPS      Z2, 128(BX)
-	VMOVUPS      Z3, 192(BX)
-	VZEROUPPER
-	RET
-
-// func scatter4x2_avx512(a *uint64)
-// Requires: AVX, AVX512F
-TEXT ·scatter4x2_avx512(SB), NOSPLIT, $0-8
-	MOVQ   a+0(FP), AX
-	MOVQ   (AX), CX
-	MOVQ   8(AX), DX
-	MOVQ   16(AX), BX
-	CMPQ   72(AX), $0x01
-	JE     scatter4x2_accumulate
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	JMP    scatter4x2_begin
-
-scatter4x2_accumulate:
-	VMOVUPS (BX), Z0
-	VMOVUPS 64(BX), Z1
-	VMOVUPS 128(BX), Z2
-	VMOVUPS 192(BX), Z3
-	VMOVUPS 256(BX), Z4
-
-scatter4x2_begin:
-	MOVQ 24(AX), SI
-	MOVQ DX, DX
-	MOVQ 48(AX), DI
-	MOVQ 64(AX), R8
-	MOVQ 32(AX), R9
-
-scatter4x2_channel:
-	MOVQ CX, R10
-	MOVQ DX, R11
-	MOVQ R9, R12
-
-scatter4x2_row:
-	VMOVUPS      (R10), Z5
-	VMOVUPS      64(R10), Z6
-	VMOVUPS      128(R10), Z7
-	VMOVUPS      192(R10), Z8
-	VBROADCASTSS (R11), Z9
-	VFMADD231PS  Z9, Z5, Z0
-	VFMADD231PS  Z9, Z6, Z1
-	VFMADD231PS  Z9, Z7, Z2
-	VFMADD231PS  Z9, Z8, Z3
-	VBROADCASTSS 4(R11), Z9
-	VFMADD231PS  Z9, Z5, Z1
-	VFMADD231PS  Z9, Z6, Z2
-	VFMADD231PS  Z9, Z7, Z3
-	VFMADD231PS  Z9, Z8, Z4
-	ADDQ         DI, R10
-	ADDQ         R8, R11
-	DECQ         R12
-	JNZ          scatter4x2_row
-	ADDQ         40(AX), CX
-	ADDQ         56(AX), DX
-	DECQ         SI
-	JNZ          scatter4x2_channel
-	VMOVUPS      Z0, (BX)
-	VMOVUPS      Z1, 64(BX)
-	VMOVUPS      Z2, 128(BX)
-	VMOVUPS      Z3, 192(BX)
-	VMOVUPS      Z4, 256(BX)
-	VZEROUPPER
-	RET
-
-// func scatter5x2_avx512(a *uint64)
-// Requires: AVX, AVX512F
-TEXT ·scatter5x2_avx512(SB), NOSPLIT, $0-8
-	MOVQ   a+0(FP), AX
-	MOVQ   (AX), CX
-	MOVQ   8(AX), DX
-	MOVQ   16(AX), BX
-	CMPQ   72(AX), $0x01
-	JE     scatter5x2_accumulate
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	JMP    scatter5x2_begin
-
-scatter5x2_accumulate:
-	VMOVUPS (BX), Z0
-	VMOVUPS 64(BX), Z1
-	VMOVUPS 128(BX), Z2
-	VMOVUPS 192(BX), Z3
-	VMOVUPS 256(BX), Z4
-	VMOVUPS 320(BX), Z5
-
-scatter5x2_begin:
-	MOVQ 24(AX), SI
-	MOVQ DX, DX
-	MOVQ 48(AX), DI
-	MOVQ 64(AX), R8
-	MOVQ 32(AX), R9
-
-scatter5x2_channel:
-	MOVQ CX, R10
-	MOVQ DX, R11
-	MOVQ R9, R12
-
-scatter5x2_row:
-	VMOVUPS      (R10), Z6
-	VMOVUPS      64(R10), Z7
-	VMOVUPS      128(R10), Z8
-	VMOVUPS      192(R10), Z9
-	VMOVUPS      256(R10), Z10
-	VBROADCASTSS (R11), Z11
-	VFMADD231PS  Z11, Z6, Z0
-	VFMADD231PS  Z11, Z7, Z1
-	VFMADD231PS  Z11, Z8, Z2
-	VFMADD231PS  Z11, Z9, Z3
-	VFMADD231PS  Z11, Z10, Z4
-	VBROADCASTSS 4(R11), Z11
-	VFMADD231PS  Z11, Z6, Z1
-	VFMADD231PS  Z11, Z7, Z2
-	VFMADD231PS  Z11, Z8, Z3
-	VFMADD231PS  Z11, Z9, Z4
-	VFMADD231PS  Z11, Z10, Z5
-	ADDQ         DI, R10
-	ADDQ         R8, R11
-	DECQ         R12
-	JNZ          scatter5x2_row
-	ADDQ         40(AX), CX
-	ADDQ         56(AX), DX
-	DECQ         SI
-	JNZ          scatter5x2_channel
-	VMOVUPS      Z0, (BX)
-	VMOVUPS      Z1, 64(BX)
-	VMOVUPS      Z2, 128(BX)
-	VMOVUPS      Z3, 192(BX)
-	VMOVUPS      Z4, 256(BX)
-	VMOVUPS      Z5, 320(BX)
-	VZEROUPPER
-	RET
-
-// func scatter6x2_avx512(a *uint64)
-// Requires: AVX, AVX512F
-TEXT ·scatter6x2_avx512(SB), NOSPLIT, $0-8
-	MOVQ   a+0(FP), AX
-	MOVQ   (AX), CX
-	MOVQ   8(AX), DX
-	MOVQ   16(AX), BX
-	CMPQ   72(AX), $0x01
-	JE     scatter6x2_accumulate
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	JMP    scatter6x2_begin
-
-scatter6x2_accumulate:
-	VMOVUPS (BX), Z0
-	VMOVUPS 64(BX), Z1
-	VMOVUPS 128(BX), Z2
-	VMOVUPS 192(BX), Z3
-	VMOVUPS 256(BX), Z4
-	VMOVUPS 320(BX), Z5
-	VMOVUPS 384(BX), Z6
-
-scatter6x2_begin:
-	MOVQ 24(AX), SI
-	MOVQ DX, DX
-	MOVQ 48(AX), DI
-	MOVQ 64(AX), R8
-	MOVQ 32(AX), R9
-
-scatter6x2_channel:
-	MOVQ CX, R10
-	MOVQ DX, R11
-	MOVQ R9, R12
-
-scatter6x2_row:
-	VMOVUPS      (R10), Z7
-	VMOVUPS      64(R10), Z8
-	VMOVUPS      128(R10), Z9
-	VMOVUPS      192(R10), Z10
-	VMOVUPS      256(R10), Z11
-	VMOVUPS      320(R10), Z12
-	VBROADCASTSS (R11), Z13
-	VFMADD231PS  Z13, Z7, Z0
-	VFMADD231PS  Z13, Z8, Z1
-	VFMADD231PS  Z13, Z9, Z2
-	VFMADD231PS  Z13, Z10, Z3
-	VFMADD231PS  Z13, Z11, Z4
-	VFMADD231PS  Z13, Z12, Z5
-	VBROADCASTSS 4(R11), Z13
-	VFMADD231PS  Z13, Z7, Z1
-	VFMADD231PS  Z13, Z8, Z2
-	VFMADD231PS  Z13, Z9, Z3
-	VFMADD231PS  Z13, Z10, Z4
-	VFMADD231PS  Z13, Z11, Z5
-	VFMADD231PS  Z13, Z12, Z6
-	ADDQ         DI, R10
-	ADDQ         R8, R11
-	DECQ         R12
-	JNZ          scatter6x2_row
-	ADDQ         40(AX), CX
-	ADDQ         56(AX), DX
-	DECQ         SI
-	JNZ          scatter6x2_channel
-	VMOVUPS      Z0, (BX)
-	VMOVUPS      Z1, 64(BX)
-	VMOVUPS      Z2, 128(BX)
-	VMOVUPS      Z3, 192(BX)
-	VMOVUPS      Z4, 256(BX)
-	VMOVUPS      Z5, 320(BX)
-	VMOVUPS      Z6, 384(BX)
-	VZEROUPPER
-	RET
-
-// func scatter7x2_avx512(a *uint64)
-// Requires: AVX, AVX512F
-TEXT ·scatter7x2_avx512(SB), NOSPLIT, $0-8
-	MOVQ   a+0(FP), AX
-	MOVQ   (AX), CX
-	MOVQ   8(AX), DX
-	MOVQ   16(AX), BX
-	CMPQ   72(AX), $0x01
-	JE     scatter7x2_accumulate
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	JMP    scatter7x2_begin
-
-scatter7x2_accumulate:
-	VMOVUPS (BX), Z0
-	VMOVUPS 64(BX), Z1
-	VMOVUPS 128(BX), Z2
-	VMOVUPS 192(BX), Z3
-	VMOVUPS 256(BX), Z4
-	VMOVUPS 320(BX), Z5
-	VMOVUPS 384(BX), Z6
-	VMOVUPS 448(BX), Z7
-
-scatter7x2_begin:
-	MOVQ 24(AX), SI
-	MOVQ DX, DX
-	MOVQ 48(AX), DI
-	MOVQ 64(AX), R8
-	MOVQ 32(AX), R9
-
-scatter7x2_channel:
-	MOVQ CX, R10
-	MOVQ DX, R11
-	MOVQ R9, R12
-
-scatter7x2_row:
-	VMOVUPS      (R10), Z8
-	VMOVUPS      64(R10), Z9
-	VMOVUPS      128(R10), Z10
-	VMOVUPS      192(R10), Z11
-	VMOVUPS      256(R10), Z12
-	VMOVUPS      320(R10), Z13
-	VMOVUPS      384(R10), Z14
-	VBROADCASTSS (R11), Z15
-	VFMADD231PS  Z15, Z8, Z0
-	VFMADD231PS  Z15, Z9, Z1
-	VFMADD231PS  Z15, Z10, Z2
-	VFMADD231PS  Z15, Z11, Z3
-	VFMADD231PS  Z15, Z12, Z4
-	VFMADD231PS  Z15, Z13, Z5
-	VFMADD231PS  Z15, Z14, Z6
-	VBROADCASTSS 4(R11), Z15
-	VFMADD231PS  Z15, Z8, Z1
-	VFMADD231PS  Z15, Z9, Z2
-	VFMADD231PS  Z15, Z10, Z3
-	VFMADD231PS  Z15, Z11, Z4
-	VFMADD231PS  Z15, Z12, Z5
-	VFMADD231PS  Z15, Z13, Z6
-	VFMADD231PS  Z15, Z14, Z7
-	ADDQ         DI, R10
-	ADDQ         R8, R11
-	DECQ         R12
-	JNZ          scatter7x2_row
-	ADDQ         40(AX), CX
-	ADDQ         56(AX), DX
-	DECQ         SI
-	JNZ          scatter7x2_channel
-	VMOVUPS      Z0, (BX)
-	VMOVUPS      Z1, 64(BX)
-	VMOVUPS      Z2, 128(BX)
-	VMOVUPS      Z3, 192(BX)
-	VMOVUPS      Z4, 256(BX)
-	VMOVUPS      Z5, 320(BX)
-	VMOVUPS      Z6, 384(BX)
-	VMOVUPS      Z7, 448(BX)
-	VZEROUPPER
-	RET
-
-// func scatter8x2_avx512(a *uint64)
-// Requires: AVX, AVX512F
-TEXT ·scatter8x2_avx512(SB), NOSPLIT, $0-8
-	MOVQ   a+0(FP), AX
-	MOVQ   (AX), CX
-	MOVQ   8(AX), DX
-	MOVQ   16(AX), BX
-	CMPQ   72(AX), $0x01
-	JE     scatter8x2_accumulate
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	JMP    scatter8x2_begin
-
-scatter8x2_accumulate:
-	VMOVUPS (BX), Z0
-	VMOVUPS 64(BX), Z1
-	VMOVUPS 128(BX), Z2
-	VMOVUPS 192(BX), Z3
-	VMOVUPS 256(BX), Z4
-	VMOVUPS 320(BX), Z5
-	VMOVUPS 384(BX), Z6
-	VMOVUPS 448(BX), Z7
-	VMOVUPS 512(BX), Z8
-
-scatter8x2_begin:
-	MOVQ 24(AX), SI
-	MOVQ DX, DX
-	MOVQ 48(AX), DI
-	MOVQ 64(AX), R8
-	MOVQ 32(AX), R9
-
-scatter8x2_channel:
-	MOVQ CX, R10
-	MOVQ DX, R11
-	MOVQ R9, R12
-
-scatter8x2_row:
-	VMOVUPS      (R10), Z9
-	VMOVUPS      64(R10), Z10
-	VMOVUPS      128(R10), Z11
-	VMOVUPS      192(R10), Z12
-	VMOVUPS      256(R10), Z13
-	VMOVUPS      320(R10), Z14
-	VMOVUPS      384(R10), Z15
-	VMOVUPS      448(R10), Z16
-	VBROADCASTSS (R11), Z17
-	VFMADD231PS  Z17, Z9, Z0
-	VFMADD231PS  Z17, Z10, Z1
-	VFMADD231PS  Z17, Z11, Z2
-	VFMADD231PS  Z17, Z12, Z3
-	VFMADD231PS  Z17, Z13, Z4
-	VFMADD231PS  Z17, Z14, Z5
-	VFMADD231PS  Z17, Z15, Z6
-	VFMADD231PS  Z17, Z16, Z7
-	VBROADCASTSS 4(R11), Z17
-	VFMADD231PS  Z17, Z9, Z1
-	VFMADD231PS  Z17, Z10, Z2
-	VFMADD231PS  Z17, Z11, Z3
-	VFMADD231PS  Z17, Z12, Z4
-	VFMADD231PS  Z17, Z13, Z5
-	VFMADD231PS  Z17, Z14, Z6
-	VFMADD231PS  Z17, Z15, Z7
-	VFMADD231PS  Z17, Z16, Z8
-	ADDQ         DI, R10
-	ADDQ         R8, R11
-	DECQ         R12
-	JNZ          scatter8x2_row
-	ADDQ         40(AX), CX
-	ADDQ         56(AX), DX
-	DECQ         SI
-	JNZ          scatter8x2_channel
-	VMOVUPS      Z0, (BX)
-	VMOVUPS      Z1, 64(BX)
-	VMOVUPS      Z2, 128(BX)
-	VMOVUPS      Z3, 192(BX)
-	VMOVUPS      Z4, 256(BX)
-	VMOVUPS      Z5, 320(BX)
-	VMOVUPS      Z6, 384(BX)
-	VMOVUPS      Z7, 448(BX)
-	VMOVUPS      Z8, 512(BX)
-	VZEROUPPER
-	RET
-
-// func scatter10x2_avx512(a *uint64)
-// Requires: AVX, AVX512F
-TEXT ·scatter10x2_avx512(SB), NOSPLIT, $0-8
-	MOVQ   a+0(FP), AX
-	MOVQ   (AX), CX
-	MOVQ   8(AX), DX
-	MOVQ   16(AX), BX
-	CMPQ   72(AX), $0x01
-	JE     scatter10x2_accumulate
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	JMP    scatter10x2_begin
-
-scatter10x2_accumulate:
-	VMOVUPS (BX), Z0
-	VMOVUPS 64(BX), Z1
-	VMOVUPS 128(BX), Z2
-	VMOVUPS 192(BX), Z3
-	VMOVUPS 256(BX), Z4
-	VMOVUPS 320(BX), Z5
-	VMOVUPS 384(BX), Z6
-	VMOVUPS 448(BX), Z7
-	VMOVUPS 512(BX), Z8
-	VMOVUPS 576(BX), Z9
-	VMOVUPS 640(BX), Z10
-
-scatter10x2_begin:
-	MOVQ 24(AX), SI
-	MOVQ DX, DX
-	MOVQ 48(AX), DI
-	MOVQ 64(AX), R8
-	MOVQ 32(AX), R9
-
-scatter10x2_channel:
-	MOVQ CX, R10
-	MOVQ DX, R11
-	MOVQ R9, R12
-
-scatter10x2_row:
-	VMOVUPS      (R10), Z11
-	VMOVUPS      64(R10), Z12
-	VMOVUPS      128(R10), Z13
-	VMOVUPS      192(R10), Z14
-	VMOVUPS      256(R10), Z15
-	VMOVUPS      320(R10), Z16
-	VMOVUPS      384(R10), Z17
-	VMOVUPS      448(R10), Z18
-	VMOVUPS      512(R10), Z19
-	VMOVUPS      576(R10), Z20
-	VBROADCASTSS (R11), Z21
-	VFMADD231PS  Z21, Z11, Z0
-	VFMADD231PS  Z21, Z12, Z1
-	VFMADD231PS  Z21, Z13, Z2
-	VFMADD231PS  Z21, Z14, Z3
-	VFMADD231PS  Z21, Z15, Z4
-	VFMADD231PS  Z21, Z16, Z5
-	VFMADD231PS  Z21, Z17, Z6
-	VFMADD231PS  Z21, Z18, Z7
-	VFMADD231PS  Z21, Z19, Z8
-	VFMADD231PS  Z21, Z20, Z9
-	VBROADCASTSS 4(R11), Z21
-	VFMADD231PS  Z21, Z11, Z1
-	VFMADD231PS  Z21, Z12, Z2
-	VFMADD231PS  Z21, Z13, Z3
-	VFMADD231PS  Z21, Z14, Z4
-	VFMADD231PS  Z21, Z15, Z5
-	VFMADD231PS  Z21, Z16, Z6
-	VFMADD231PS  Z21, Z17, Z7
-	VFMADD231PS  Z21, Z18, Z8
-	VFMADD231PS  Z21, Z19, Z9
-	VFMADD231PS  Z21, Z20, Z10
-	ADDQ         DI, R10
-	ADDQ         R8, R11
-	DECQ         R12
-	JNZ          scatter10x2_row
-	ADDQ         40(AX), CX
-	ADDQ         56(AX), DX
-	DECQ         SI
-	JNZ          scatter10x2_channel
-	VMOVUPS      Z0, (BX)
-	VMOVUPS      Z1, 64(BX)
-	VMOVUPS      Z2, 128(BX)
-	VMOVUPS      Z3, 192(BX)
-	VMOVUPS      Z4, 256(BX)
-	VMOVUPS      Z5, 320(BX)
-	VMOVUPS      Z6, 384(BX)
-	VMOVUPS      Z7, 448(BX)
-	VMOVUPS      Z8, 512(BX)
-	VMOVUPS      Z9, 576(BX)
-	VMOVUPS      Z10, 640(BX)
-	VZEROUPPER
-	RET
-
-// func scatter12x2_avx512(a *uint64)
-// Requires: AVX, AVX512F
-TEXT ·scatter12x2_avx512(SB), NOSPLIT, $0-8
-	MOVQ   a+0(FP), AX
-	MOVQ   (AX), CX
-	MOVQ   8(AX), DX
-	MOVQ   16(AX), BX
-	CMPQ   72(AX), $0x01
-	JE     scatter12x2_accumulate
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	VPXORD Z11, Z11, Z11
-	VPXORD Z12, Z12, Z12
-	JMP    scatter12x2_begin
-
-scatter12x2_accumulate:
-	VMOVUPS (BX), Z0
-	VMOVUPS 64(BX), Z1
-	VMOVUPS 128(BX), Z2
-	VMOVUPS 192(BX), Z3
-	VMOVUPS 256(BX), Z4
-	VMOVUPS 320(BX), Z5
-	VMOVUPS 384(BX), Z6
-	VMOVUPS 448(BX), Z7
-	VMOVUPS 512(BX), Z8
-	VMOVUPS 576(BX), Z9
-	VMOVUPS 640(BX), Z10
-	VMOVUPS 704(BX), Z11
-	VMOVUPS 768(BX), Z12
-
-scatter12x2_begin:
-	MOVQ 24(AX), SI
-	MOVQ DX, DX
-	MOVQ 48(AX), DI
-	MOVQ 64(AX), R8
-	MOVQ 32(AX), R9
-
-scatter12x2_channel:
-	MOVQ CX, R10
-	MOVQ DX, R11
-	MOVQ R9, R12
-
-scatter12x2_row:
-	VMOVUPS      (R10), Z13
-	VMOVUPS      64(R10), Z14
-	VMOVUPS      128(R10), Z15
-	VMOVUPS      192(R10), Z16
-	VMOVUPS      256(R10), Z17
-	VMOVUPS      320(R10), Z18
-	VMOVUPS      384(R10), Z19
-	VMOVUPS      448(R10), Z20
-	VMOVUPS      512(R10), Z21
-	VMOVUPS      576(R10), Z22
-	VMOVUPS      640(R10), Z23
-	VMOVUPS      704(R10), Z24
-	VBROADCASTSS (R11), Z25
-	VFMADD231PS  Z25, Z13, Z0
-	VFMADD231PS  Z25, Z14, Z1
-	VFMADD231PS  Z25, Z15, Z2
-	VFMADD231PS  Z25, Z16, Z3
-	VFMADD231PS  Z25, Z17, Z4
-	VFMADD231PS  Z25, Z18, Z5
-	VFMADD231PS  Z25, Z19, Z6
-	VFMADD231PS  Z25, Z20, Z7
-	VFMADD231PS  Z25, Z21, Z8
-	VFMADD231PS  Z25, Z22, Z9
-	VFMADD231PS  Z25, Z23, Z10
-	VFMADD231PS  Z25, Z24, Z11
-	VBROADCASTSS 4(R11), Z25
-	VFMADD231PS  Z25, Z13, Z1
-	VFMADD231PS  Z25, Z14, Z2
-	VFMADD231PS  Z25, Z15, Z3
-	VFMADD231PS  Z25, Z16, Z4
-	VFMADD231PS  Z25, Z17, Z5
-	VFMADD231PS  Z25, Z18, Z6
-	VFMADD231PS  Z25, Z19, Z7
-	VFMADD231PS  Z25, Z20, Z8
-	VFMADD231PS  Z25, Z21, Z9
-	VFMADD231PS  Z25, Z22, Z10
-	VFMADD231PS  Z25, Z23, Z11
-	VFMADD231PS  Z25, Z24, Z12
-	ADDQ         DI, R10
-	ADDQ         R8, R11
-	DECQ         R12
-	JNZ          scatter12x2_row
-	ADDQ         40(AX), CX
-	ADDQ         56(AX), DX
-	DECQ         SI
-	JNZ          scatter12x2_channel
-	VMOVUPS      Z0, (BX)
-	VMOVUPS      Z1, 64(BX)
-	VMOVUPS      Z2, 128(BX)
-	VMOVUPS      Z3, 192(BX)
-	VMOVUPS      Z4, 256(BX)
-	VMOVUPS      Z5, 320(BX)
-	VMOVUPS      Z6, 384(BX)
-	VMOVUPS      Z7, 448(BX)
-	VMOVUPS      Z8, 512(BX)
-	VMOVUPS      Z9, 576(BX)
-	VMOVUPS      Z10, 640(BX)
-	VMOVUPS      Z11, 704(BX)
-	VMOVUPS      Z12, 768(BX)
-	VZEROUPPER
-	RET
-
-// func scatter13x2_avx512(a *uint64)
-// Requires: AVX, AVX512F
-TEXT ·scatter13x2_avx512(SB), NOSPLIT, $0-8
-	MOVQ   a+0(FP), AX
-	MOVQ   (AX), CX
-	MOVQ   8(AX), DX
-	MOVQ   16(AX), BX
-	CMPQ   72(AX), $0x01
-	JE     scatter13x2_accumulate
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	VPXORD Z11, Z11, Z11
-	VPXORD Z12, Z12, Z12
-	VPXORD Z13, Z13, Z13
-	JMP    scatter13x2_begin
-
-scatter13x2_accumulate:
-	VMOVUPS (BX), Z0
-	VMOVUPS 64(BX), Z1
-	VMOVUPS 128(BX), Z2
-	VMOVUPS 192(BX), Z3
-	VMOVUPS 256(BX), Z4
-	VMOVUPS 320(BX), Z5
-	VMOVUPS 384(BX), Z6
-	VMOVUPS 448(BX), Z7
-	VMOVUPS 512(BX), Z8
-	VMOVUPS 576(BX), Z9
-	VMOVUPS 640(BX), Z10
-	VMOVUPS 704(BX), Z11
-	VMOVUPS 768(BX), Z12
-	VMOVUPS 832(BX), Z13
-
-scatter13x2_begin:
-	MOVQ 24(AX), SI
-	MOVQ DX, DX
-	MOVQ 48(AX), DI
-	MOVQ 64(AX), R8
-	MOVQ 32(AX), R9
-
-scatter13x2_channel:
-	MOVQ CX, R10
-	MOVQ DX, R11
-	MOVQ R9, R12
-
-scatter13x2_row:
-	VMOVUPS      (R10), Z14
-	VMOVUPS      64(R10), Z15
-	VMOVUPS      128(R10), Z16
-	VMOVUPS      192(R10), Z17
-	VMOVUPS      256(R10), Z18
-	VMOVUPS      320(R10), Z19
-	VMOVUPS      384(R10), Z20
-	VMOVUPS      448(R10), Z21
-	VMOVUPS      512(R10), Z22
-	VMOVUPS      576(R10), Z23
-	VMOVUPS      640(R10), Z24
-	VMOVUPS      704(R10), Z25
-	VMOVUPS      768(R10), Z26
-	VBROADCASTSS (R11), Z27
-	VFMADD231PS  Z27, Z14, Z0
-	VFMADD231PS  Z27, Z15, Z1
-	VFMADD231PS  Z27, Z16, Z2
-	VFMADD231PS  Z27, Z17, Z3
-	VFMADD231PS  Z27, Z18, Z4
-	VFMADD231PS  Z27, Z19, Z5
-	VFMADD231PS  Z27, Z20, Z6
-	VFMADD231PS  Z27, Z21, Z7
-	VFMADD231PS  Z27, Z22, Z8
-	VFMADD231PS  Z27, Z23, Z9
-	VFMADD231PS  Z27, Z24, Z10
-	VFMADD231PS  Z27, Z25, Z11
-	VFMADD231PS  Z27, Z26, Z12
-	VBROADCASTSS 4(R11), Z27
-	VFMADD231PS  Z27, Z14, Z1
-	VFMADD231PS  Z27, Z15, Z2
-	VFMADD231PS  Z27, Z16, Z3
-	VFMADD231PS  Z27, Z17, Z4
-	VFMADD231PS  Z27, Z18, Z5
-	VFMADD231PS  Z27, Z19, Z6
-	VFMADD231PS  Z27, Z20, Z7
-	VFMADD231PS  Z27, Z21, Z8
-	VFMADD231PS  Z27, Z22, Z9
-	VFMADD231PS  Z27, Z23, Z10
-	VFMADD231PS  Z27, Z24, Z11
-	VFMADD231PS  Z27, Z25, Z12
-	VFMADD231PS  Z27, Z26, Z13
-	ADDQ         DI, R10
-	ADDQ         R8, R11
-	DECQ         R12
-	JNZ          scatter13x2_row
-	ADDQ         40(AX), CX
-	ADDQ         56(AX), DX
-	DECQ         SI
-	JNZ          scatter13x2_channel
-	VMOVUPS      Z0, (BX)
-	VMOVUPS      Z1, 64(BX)
-	VMOVUPS      Z2, 128(BX)
-	VMOVUPS      Z3, 192(BX)
-	VMOVUPS      Z4, 256(BX)
-	VMOVUPS      Z5, 320(BX)
-	VMOVUPS      Z6, 384(BX)
-	VMOVUPS      Z7, 448(BX)
-	VMOVUPS      Z8, 512(BX)
-	VMOVUPS      Z9, 576(BX)
-	VMOVUPS      Z10, 640(BX)
-	VMOVUPS      Z11, 704(BX)
-	VMOVUPS      Z12, 768(BX)
-	VMOVUPS      Z13, 832(BX)
-	VZEROUPPER
-	RET
-
-// func scatter1x3_avx512(a *uint64)
-// Requires: AVX, AVX512F
-TEXT ·scatter1x3_avx512(SB), NOSPLIT, $0-8
-	MOVQ   a+0(FP), AX
-	MOVQ   (AX), CX
-	MOVQ   8(AX), DX
-	MOVQ   16(AX), BX
-	CMPQ   72(AX), $0x01
-	JE     scatter1x3_accumulate
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	JMP    scatter1x3_begin
-
-scatter1x3_accumulate:
-	VMOVUPS (BX), Z0
-	VMOVUPS 64(BX), Z1
-	VMOVUPS 128(BX), Z2
-
-scatter1x3_begin:
-	MOVQ 24(AX), SI
-	MOVQ DX, DX
-	MOVQ 48(AX), DI
-	MOVQ 64(AX), R8
-	MOVQ 32(AX), R9
-
-scatter1x3_channel:
-	MOVQ CX, R10
-	MOVQ DX, R11
-	MOVQ R9, R12
-
-scatter1x3_row:
-	VMOVUPS      (R10), Z3
-	VBROADCASTSS (R11), Z4
-	VFMADD231PS  Z4, Z3, Z0
-	VBROADCASTSS 4(R11), Z4
-	VFMADD231PS  Z4, Z3, Z1
-	VBROADCASTSS 8(R11), Z4
-	VFMADD231PS  Z4, Z3, Z2
-	ADDQ         DI, R10
-	ADDQ         R8, R11
-	DECQ         R12
-	JNZ          scatter1x3_row
-	ADDQ         40(AX), CX
-	ADDQ         56(AX), DX
-	DECQ         SI
-	JNZ          scatter1x3_channel
-	VMOVUPS      Z0, (BX)
-	VMOVUPS      Z1, 64(BX)
-	VMOVUPS      Z2, 128(BX)
-	VZEROUPPER
-	RET
-
-// func scatter2x3_avx512(a *uint64)
-// Requires: AVX, AVX512F
-TEXT ·scatter2x3_avx512(SB), NOSPLIT, $0-8
-	MOVQ   a+0(FP), AX
-	MOVQ   (AX), CX
-	MOVQ   8(AX), DX
-	MOVQ   16(AX), BX
-	CMPQ   72(AX), $0x01
-	JE     scatter2x3_accumulate
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	JMP    scatter2x3_begin
-
-scatter2x3_accumulate:
-	VMOVUPS (BX), Z0
-	VMOVUPS 64(BX), Z1
-	VMOVUPS 128(BX), Z2
-	VMOVUPS 192(BX), Z3
-
-scatter2x3_begin:
-	MOVQ 24(AX), SI
-	MOVQ DX, DX
-	MOVQ 48(AX), DI
-	MOVQ 64(AX), R8
-	MOVQ 32(AX), R9
-
-scatter2x3_channel:
-	MOVQ CX, R10
-	MOVQ DX, R11
-	MOVQ R9, R12
-
-scatter2x3_row:
-	VMOVUPS      (R10), Z4
-	VMOVUPS      64(R10), Z5
-	VBROADCASTSS (R11), Z6
-	VFMADD231PS  Z6, Z4, Z0
-	VFMADD231PS  Z6, Z5, Z1
-	VBROADCASTSS 4(R11), Z6
-	VFMADD231PS  Z6, Z4, Z1
-	VFMADD231PS  Z6, Z5, Z2
-	VBROADCASTSS 8(R11), Z6
-	VFMADD231PS  Z6, Z4, Z2
-	VFMADD231PS  Z6, Z5, Z3
-	ADDQ         DI, R10
-	ADDQ         R8, R11
-	DECQ         R12
-	JNZ          scatter2x3_row
-	ADDQ         40(AX), CX
-	ADDQ         56(AX), DX
-	DECQ         SI
-	JNZ          scatter2x3_channel
-	VMOVUPS      Z0, (BX)
-	VMOVUPS      Z1, 64(BX)
-	VMOVUPS      Z2, 128(BX)
-	VMOVUPS      Z3, 192(BX)
-	VZEROUPPER
-	RET
-
-// func scatter3x3_avx512(a *uint64)
-// Requires: AVX, AVX512F
-TEXT ·scatter3x3_avx512(SB), NOSPLIT, $0-8
-	MOVQ   a+0(FP), AX
-	MOVQ   (AX), CX
-	MOVQ   8(AX), DX
-	MOVQ   16(AX), BX
-	CMPQ   72(AX), $0x01
-	JE     scatter3x3_accumulate
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	JMP    scatter3x3_begin
-
-scatter3x3_accumulate:
-	VMOVUPS (BX), Z0
-	VMOVUPS 64(BX), Z1
-	VMOVUPS 128(BX), Z2
-	VMOVUPS 192(BX), Z3
-	VMOVUPS 256(BX), Z4
-
-scatter3x3_begin:
-	MOVQ 24(AX), SI
-	MOVQ DX, DX
-	MOVQ 48(AX), DI
-	MOVQ 64(AX), R8
-	MOVQ 32(AX), R9
-
-scatter3x3_channel:
-	MOVQ CX, R10
-	MOVQ DX, R11
-	MOVQ R9, R12
-
-scatter3x3_row:
-	VMOVUPS      (R10), Z5
-	VMOVUPS      64(R10), Z6
-	VMOVUPS      128(R10), Z7
-	VBROADCASTSS (R11), Z8
-	VFMADD231PS  Z8, Z5, Z0
-	VFMADD231PS  Z8, Z6, Z1
-	VFMADD231PS  Z8, Z7, Z2
-	VBROADCASTSS 4(R11), Z8
-	VFMADD231PS  Z8, Z5, Z1
-	VFMADD231PS  Z8, Z6, Z2
-	VFMADD231PS  Z8, Z7, Z3
-	VBROADCASTSS 8(R11), Z8
-	VFMADD231PS  Z8, Z5, Z2
-	VFMADD231PS  Z8, Z6, Z3
-	VFMADD231PS  Z8, Z7, Z4
-	ADDQ         DI, R10
-	ADDQ         R8, R11
-	DECQ         R12
-	JNZ          scatter3x3_row
-	ADDQ         40(AX), CX
-	ADDQ         56(AX), DX
-	DECQ         SI
-	JNZ          scatter3x3_channel
-	VMOVUPS      Z0, (BX)
-	VMOVUPS      Z1, 64(BX)
-	VMOVUPS      Z2, 128(BX)
-	VMOVUPS      Z3, 192(BX)
-	VMOVUPS      Z4, 256(BX)
-	VZEROUPPER
-	RET
-
-// func scatter4x3_avx512(a *uint64)
-// Requires: AVX, AVX512F
-TEXT ·scatter4x3_avx512(SB), NOSPLIT, $0-8
-	MOVQ   a+0(FP), AX
-	MOVQ   (AX), CX
-	MOVQ   8(AX), DX
-	MOVQ   16(AX), BX
-	CMPQ   72(AX), $0x01
-	JE     scatter4x3_accumulate
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	JMP    scatter4x3_begin
-
-scatter4x3_accumulate:
-	VMOVUPS (BX), Z0
-	VMOVUPS 64(BX), Z1
-	VMOVUPS 128(BX), Z2
-	VMOVUPS 192(BX), Z3
-	VMOVUPS 256(BX), Z4
-	VMOVUPS 320(BX), Z5
-
-scatter4x3_begin:
-	MOVQ 24(AX), SI
-	MOVQ DX, DX
-	MOVQ 48(AX), DI
-	MOVQ 64(AX), R8
-	MOVQ 32(AX), R9
-
-scatter4x3_channel:
-	MOVQ CX, R10
-	MOVQ DX, R11
-	MOVQ R9, R12
-
-scatter4x3_row:
-	VMOVUPS      (R10), Z6
-	VMOVUPS      64(R10), Z7
-	VMOVUPS      128(R10), Z8
-	VMOVUPS      192(R10), Z9
-	VBROADCASTSS (R11), Z10
-	VFMADD231PS  Z10, Z6, Z0
-	VFMADD231PS  Z10, Z7, Z1
-	VFMADD231PS  Z10, Z8, Z2
-	VFMADD231PS  Z10, Z9, Z3
-	VBROADCASTSS 4(R11), Z10
-	VFMADD231PS  Z10, Z6, Z1
-	VFMADD231PS  Z10, Z7, Z2
-	VFMADD231PS  Z10, Z8, Z3
-	VFMADD231PS  Z10, Z9, Z4
-	VBROADCASTSS 8(R11), Z10
-	VFMADD231PS  Z10, Z6, Z2
-	VFMADD231PS  Z10, Z7, Z3
-	VFMADD231PS  Z10, Z8, Z4
-	VFMADD231PS  Z10, Z9, Z5
-	ADDQ         DI, R10
-	ADDQ         R8, R11
-	DECQ         R12
-	JNZ          scatter4x3_row
-	ADDQ         40(AX), CX
-	ADDQ         56(AX), DX
-	DECQ         SI
-	JNZ          scatter4x3_channel
-	VMOVUPS      Z0, (BX)
-	VMOVUPS      Z1, 64(BX)
-	VMOVUPS      Z2, 128(BX)
-	VMOVUPS      Z3, 192(BX)
-	VMOVUPS      Z4, 256(BX)
-	VMOVUPS      Z5, 320(BX)
-	VZEROUPPER
-	RET
-
-// func scatter5x3_avx512(a *uint64)
-// Requires: AVX, AVX512F
-TEXT ·scatter5x3_avx512(SB), NOSPLIT, $0-8
-	MOVQ   a+0(FP), AX
-	MOVQ   (AX), CX
-	MOVQ   8(AX), DX
-	MOVQ   16(AX), BX
-	CMPQ   72(AX), $0x01
-	JE     scatter5x3_accumulate
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	JMP    scatter5x3_begin
-
-scatter5x3_accumulate:
-	VMOVUPS (BX), Z0
-	VMOVUPS 64(BX), Z1
-	VMOVUPS 128(BX), Z2
-	VMOVUPS 192(BX), Z3
-	VMOVUPS 256(BX), Z4
-	VMOVUPS 320(BX), Z5
-	VMOVUPS 384(BX), Z6
-
-scatter5x3_begin:
-	MOVQ 24(AX), SI
-	MOVQ DX, DX
-	MOVQ 48(AX), DI
-	MOVQ 64(AX), R8
-	MOVQ 32(AX), R9
-
-scatter5x3_channel:
-	MOVQ CX, R10
-	MOVQ DX, R11
-	MOVQ R9, R12
-
-scatter5x3_row:
-	VMOVUPS      (R10), Z7
-	VMOVUPS      64(R10), Z8
-	VMOVUPS      128(R10), Z9
-	VMOVUPS      192(R10), Z10
-	VMOVUPS      256(R10), Z11
-	VBROADCASTSS (R11), Z12
-	VFMADD231PS  Z12, Z7, Z0
-	VFMADD231PS  Z12, Z8, Z1
-	VFMADD231PS  Z12, Z9, Z2
-	VFMADD231PS  Z12, Z10, Z3
-	VFMADD231PS  Z12, Z11, Z4
-	VBROADCASTSS 4(R11), Z12
-	VFMADD231PS  Z12, Z7, Z1
-	VFMADD231PS  Z12, Z8, Z2
-	VFMADD231PS  Z12, Z9, Z3
-	VFMADD231PS  Z12, Z10, Z4
-	VFMADD231PS  Z12, Z11, Z5
-	VBROADCASTSS 8(R11), Z12
-	VFMADD231PS  Z12, Z7, Z2
-	VFMADD231PS  Z12, Z8, Z3
-	VFMADD231PS  Z12, Z9, Z4
-	VFMADD231PS  Z12, Z10, Z5
-	VFMADD231PS  Z12, Z11, Z6
-	ADDQ         DI, R10
-	ADDQ         R8, R11
-	DECQ         R12
-	JNZ          scatter5x3_row
-	ADDQ         40(AX), CX
-	ADDQ         56(AX), DX
-	DECQ         SI
-	JNZ          scatter5x3_channel
-	VMOVUPS      Z0, (BX)
-	VMOVUPS      Z1, 64(BX)
-	VMOVUPS      Z2, 128(BX)
-	VMOVUPS      Z3, 192(BX)
-	VMOVUPS      Z4, 256(BX)
-	VMOVUPS      Z5, 320(BX)
-	VMOVUPS      Z6, 384(BX)
-	VZEROUPPER
-	RET
-
-// func scatter6x3_avx512(a *uint64)
-// Requires: AVX, AVX512F
-TEXT ·scatter6x3_avx512(SB), NOSPLIT, $0-8
-	MOVQ   a+0(FP), AX
-	MOVQ   (AX), CX
-	MOVQ   8(AX), DX
-	MOVQ   16(AX), BX
-	CMPQ   72(AX), $0x01
-	JE     scatter6x3_accumulate
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	JMP    scatter6x3_begin
-
-scatter6x3_accumulate:
-	VMOVUPS (BX), Z0
-	VMOVUPS 64(BX), Z1
-	VMOVUPS 128(BX), Z2
-	VMOVUPS 192(BX), Z3
-	VMOVUPS 256(BX), Z4
-	VMOVUPS 320(BX), Z5
-	VMOVUPS 384(BX), Z6
-	VMOVUPS 448(BX), Z7
-
-scatter6x3_begin:
-	MOVQ 24(AX), SI
-	MOVQ DX, DX
-	MOVQ 48(AX), DI
-	MOVQ 64(AX), R8
-	MOVQ 32(AX), R9
-
-scatter6x3_channel:
-	MOVQ CX, R10
-	MOVQ DX, R11
-	MOVQ R9, R12
-
-scatter6x3_row:
-	VMOVUPS      (R10), Z8
-	VMOVUPS      64(R10), Z9
-	VMOVUPS      128(R10), Z10
-	VMOVUPS      192(R10), Z11
-	VMOVUPS      256(R10), Z12
-	VMOVUPS      320(R10), Z13
-	VBROADCASTSS (R11), Z14
-	VFMADD231PS  Z14, Z8, Z0
-	VFMADD231PS  Z14, Z9, Z1
-	VFMADD231PS  Z14, Z10, Z2
-	VFMADD231PS  Z14, Z11, Z3
-	VFMADD231PS  Z14, Z12, Z4
-	VFMADD231PS  Z14, Z13, Z5
-	VBROADCASTSS 4(R11), Z14
-	VFMADD231PS  Z14, Z8, Z1
-	VFMADD231PS  Z14, Z9, Z2
-	VFMADD231PS  Z14, Z10, Z3
-	VFMADD231PS  Z14, Z11, Z4
-	VFMADD231PS  Z14, Z12, Z5
-	VFMADD231PS  Z14, Z13, Z6
-	VBROADCASTSS 8(R11), Z14
-	VFMADD231PS  Z14, Z8, Z2
-	VFMADD231PS  Z14, Z9, Z3
-	VFMADD231PS  Z14, Z10, Z4
-	VFMADD231PS  Z14, Z11, Z5
-	VFMADD231PS  Z14, Z12, Z6
-	VFMADD231PS  Z14, Z13, Z7
-	ADDQ         DI, R10
-	ADDQ         R8, R11
-	DECQ         R12
-	JNZ          scatter6x3_row
-	ADDQ         40(AX), CX
-	ADDQ         56(AX), DX
-	DECQ         SI
-	JNZ          scatter6x3_channel
-	VMOVUPS      Z0, (BX)
-	VMOVUPS      Z1, 64(BX)
-	VMOVUPS      Z2, 128(BX)
-	VMOVUPS      Z3, 192(BX)
-	VMOVUPS      Z4, 256(BX)
-	VMOVUPS      Z5, 320(BX)
-	VMOVUPS      Z6, 384(BX)
-	VMOVUPS      Z7, 448(BX)
-	VZEROUPPER
-	RET
-
-// func scatter7x3_avx512(a *uint64)
-// Requires: AVX, AVX512F
-TEXT ·scatter7x3_avx512(SB), NOSPLIT, $0-8
-	MOVQ   a+0(FP), AX
-	MOVQ   (AX), CX
-	MOVQ   8(AX), DX
-	MOVQ   16(AX), BX
-	CMPQ   72(AX), $0x01
-	JE     scatter7x3_accumulate
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	JMP    scatter7x3_begin
-
-scatter7x3_accumulate:
-	VMOVUPS (BX), Z0
-	VMOVUPS 64(BX), Z1
-	VMOVUPS 128(BX), Z2
-	VMOVUPS 192(BX), Z3
-	VMOVUPS 256(BX), Z4
-	VMOVUPS 320(BX), Z5
-	VMOVUPS 384(BX), Z6
-	VMOVUPS 448(BX), Z7
-	VMOVUPS 512(BX), Z8
-
-scatter7x3_begin:
-	MOVQ 24(AX), SI
-	MOVQ DX, DX
-	MOVQ 48(AX), DI
-	MOVQ 64(AX), R8
-	MOVQ 32(AX), R9
-
-scatter7x3_channel:
-	MOVQ CX, R10
-	MOVQ DX, R11
-	MOVQ R9, R12
-
-scatter7x3_row:
-	VMOVUPS      (R10), Z9
-	VMOVUPS      64(R10), Z10
-	VMOVUPS      128(R10), Z11
-	VMOVUPS      192(R10), Z12
-	VMOVUPS      256(R10), Z13
-	VMOVUPS      320(R10), Z14
-	VMOVUPS      384(R10), Z15
-	VBROADCASTSS (R11), Z16
-	VFMADD231PS  Z16, Z9, Z0
-	VFMADD231PS  Z16, Z10, Z1
-	VFMADD231PS  Z16, Z11, Z2
-	VFMADD231PS  Z16, Z12, Z3
-	VFMADD231PS  Z16, Z13, Z4
-	VFMADD231PS  Z16, Z14, Z5
-	VFMADD231PS  Z16, Z15, Z6
-	VBROADCASTSS 4(R11), Z16
-	VFMADD231PS  Z16, Z9, Z1
-	VFMADD231PS  Z16, Z10, Z2
-	VFMADD231PS  Z16, Z11, Z3
-	VFMADD231PS  Z16, Z12, Z4
-	VFMADD231PS  Z16, Z13, Z5
-	VFMADD231PS  Z16, Z14, Z6
-	VFMADD231PS  Z16, Z15, Z7
-	VBROADCASTSS 8(R11), Z16
-	VFMADD231PS  Z16, Z9, Z2
-	VFMADD231PS  Z16, Z10, Z3
-	VFMADD231PS  Z16, Z11, Z4
-	VFMADD231PS  Z16, Z12, Z5
-	VFMADD231PS  Z16, Z13, Z6
-	VFMADD231PS  Z16, Z14, Z7
-	VFMADD231PS  Z16, Z15, Z8
-	ADDQ         DI, R10
-	ADDQ         R8, R11
-	DECQ         R12
-	JNZ          scatter7x3_row
-	ADDQ         40(AX), CX
-	ADDQ         56(AX), DX
-	DECQ         SI
-	JNZ          scatter7x3_channel
-	VMOVUPS      Z0, (BX)
-	VMOVUPS      Z1, 64(BX)
-	VMOVUPS      Z2, 128(BX)
-	VMOVUPS      Z3, 192(BX)
-	VMOVUPS      Z4, 256(BX)
-	VMOVUPS      Z5, 320(BX)
-	VMOVUPS      Z6, 384(BX)
-	VMOVUPS      Z7, 448(BX)
-	VMOVUPS      Z8, 512(BX)
-	VZEROUPPER
-	RET
-
-// func scatter8x3_avx512(a *uint64)
-// Requires: AVX, AVX512F
-TEXT ·scatter8x3_avx512(SB), NOSPLIT, $0-8
-	MOVQ   a+0(FP), AX
-	MOVQ   (AX), CX
-	MOVQ   8(AX), DX
-	MOVQ   16(AX), BX
-	CMPQ   72(AX), $0x01
-	JE     scatter8x3_accumulate
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	JMP    scatter8x3_begin
-
-scatter8x3_accumulate:
-	VMOVUPS (BX), Z0
-	VMOVUPS 64(BX), Z1
-	VMOVUPS 128(BX), Z2
-	VMOVUPS 192(BX), Z3
-	VMOVUPS 256(BX), Z4
-	VMOVUPS 320(BX), Z5
-	VMOVUPS 384(BX), Z6
-	VMOVUPS 448(BX), Z7
-	VMOVUPS 512(BX), Z8
-	VMOVUPS 576(BX), Z9
-
-scatter8x3_begin:
-	MOVQ 24(AX), SI
-	MOVQ DX, DX
-	MOVQ 48(AX), DI
-	MOVQ 64(AX), R8
-	MOVQ 32(AX), R9
-
-scatter8x3_channel:
-	MOVQ CX, R10
-	MOVQ DX, R11
-	MOVQ R9, R12
-
-scatter8x3_row:
-	VMOVUPS      (R10), Z10
-	VMOVUPS      64(R10), Z11
-	VMOVUPS      128(R10), Z12
-	VMOVUPS      192(R10), Z13
-	VMOVUPS      256(R10), Z14
-	VMOVUPS      320(R10), Z15
-	VMOVUPS      384(R10), Z16
-	VMOVUPS      448(R10), Z17
-	VBROADCASTSS (R11), Z18
-	VFMADD231PS  Z18, Z10, Z0
-	VFMADD231PS  Z18, Z11, Z1
-	VFMADD231PS  Z18, Z12, Z2
-	VFMADD231PS  Z18, Z13, Z3
-	VFMADD231PS  Z18, Z14, Z4
-	VFMADD231PS  Z18, Z15, Z5
-	VFMADD231PS  Z18, Z16, Z6
-	VFMADD231PS  Z18, Z17, Z7
-	VBROADCASTSS 4(R11), Z18
-	VFMADD231PS  Z18, Z10, Z1
-	VFMADD231PS  Z18, Z11, Z2
-	VFMADD231PS  Z18, Z12, Z3
-	VFMADD231PS  Z18, Z13, Z4
-	VFMADD231PS  Z18, Z14, Z5
-	VFMADD231PS  Z18, Z15, Z6
-	VFMADD231PS  Z18, Z16, Z7
-	VFMADD231PS  Z18, Z17, Z8
-	VBROADCASTSS 8(R11), Z18
-	VFMADD231PS  Z18, Z10, Z2
-	VFMADD231PS  Z18, Z11, Z3
-	VFMADD231PS  Z18, Z12, Z4
-	VFMADD231PS  Z18, Z13, Z5
-	VFMADD231PS  Z18, Z14, Z6
-	VFMADD231PS  Z18, Z15, Z7
-	VFMADD231PS  Z18, Z16, Z8
-	VFMADD231PS  Z18, Z17, Z9
-	ADDQ         DI, R10
-	ADDQ         R8, R11
-	DECQ         R12
-	JNZ          scatter8x3_row
-	ADDQ         40(AX), CX
-	ADDQ         56(AX), DX
-	DECQ         SI
-	JNZ          scatter8x3_channel
-	VMOVUPS      Z0, (BX)
-	VMOVUPS      Z1, 64(BX)
-	VMOVUPS      Z2, 128(BX)
-	VMOVUPS      Z3, 192(BX)
-	VMOVUPS      Z4, 256(BX)
-	VMOVUPS      Z5, 320(BX)
-	VMOVUPS      Z6, 384(BX)
-	VMOVUPS      Z7, 448(BX)
-	VMOVUPS      Z8, 512(BX)
-	VMOVUPS      Z9, 576(BX)
-	VZEROUPPER
-	RET
-
-// func scatter10x3_avx512(a *uint64)
-// Requires: AVX, AVX512F
-TEXT ·scatter10x3_avx512(SB), NOSPLIT, $0-8
-	MOVQ   a+0(FP), AX
-	MOVQ   (AX), CX
-	MOVQ   8(AX), DX
-	MOVQ   16(AX), BX
-	CMPQ   72(AX), $0x01
-	JE     scatter10x3_accumulate
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	VPXORD Z11, Z11, Z11
-	JMP    scatter10x3_begin
-
-scatter10x3_accumulate:
-	VMOVUPS (BX), Z0
-	VMOVUPS 64(BX), Z1
-	VMOVUPS 128(BX), Z2
-	VMOVUPS 192(BX), Z3
-	VMOVUPS 256(BX), Z4
-	VMOVUPS 320(BX), Z5
-	VMOVUPS 384(BX), Z6
-	VMOVUPS 448(BX), Z7
-	VMOVUPS 512(BX), Z8
-	VMOVUPS 576(BX), Z9
-	VMOVUPS 640(BX), Z10
-	VMOVUPS 704(BX), Z11
-
-scatter10x3_begin:
-	MOVQ 24(AX), SI
-	MOVQ DX, DX
-	MOVQ 48(AX), DI
-	MOVQ 64(AX), R8
-	MOVQ 32(AX), R9
-
-scatter10x3_channel:
-	MOVQ CX, R10
-	MOVQ DX, R11
-	MOVQ R9, R12
-
-scatter10x3_row:
-	VMOVUPS      (R10), Z12
-	VMOVUPS      64(R10), Z13
-	VMOVUPS      128(R10), Z14
-	VMOVUPS      192(R10), Z15
-	VMOVUPS      256(R10), Z16
-	VMOVUPS      320(R10), Z17
-	VMOVUPS      384(R10), Z18
-	VMOVUPS      448(R10), Z19
-	VMOVUPS      512(R10), Z20
-	VMOVUPS      576(R10), Z21
-	VBROADCASTSS (R11), Z22
-	VFMADD231PS  Z22, Z12, Z0
-	VFMADD231PS  Z22, Z13, Z1
-	VFMADD231PS  Z22, Z14, Z2
-	VFMADD231PS  Z22, Z15, Z3
-	VFMADD231PS  Z22, Z16, Z4
-	VFMADD231PS  Z22, Z17, Z5
-	VFMADD231PS  Z22, Z18, Z6
-	VFMADD231PS  Z22, Z19, Z7
-	VFMADD231PS  Z22, Z20, Z8
-	VFMADD231PS  Z22, Z21, Z9
-	VBROADCASTSS 4(R11), Z22
-	VFMADD231PS  Z22, Z12, Z1
-	VFMADD231PS  Z22, Z13, Z2
-	VFMADD231PS  Z22, Z14, Z3
-	VFMADD231PS  Z22, Z15, Z4
-	VFMADD231PS  Z22, Z16, Z5
-	VFMADD231PS  Z22, Z17, Z6
-	VFMADD231PS  Z22, Z18, Z7
-	VFMADD231PS  Z22, Z19, Z8
-	VFMADD231PS  Z22, Z20, Z9
-	VFMADD231PS  Z22, Z21, Z10
-	VBROADCASTSS 8(R11), Z22
-	VFMADD231PS  Z22, Z12, Z2
-	VFMADD231PS  Z22, Z13, Z3
-	VFMADD231PS  Z22, Z14, Z4
-	VFMADD231PS  Z22, Z15, Z5
-	VFMADD231PS  Z22, Z16, Z6
-	VFMADD231PS  Z22, Z17, Z7
-	VFMADD231PS  Z22, Z18, Z8
-	VFMADD231PS  Z22, Z19, Z9
-	VFMADD231PS  Z22, Z20, Z10
-	VFMADD231PS  Z22, Z21, Z11
-	ADDQ         DI, R10
-	ADDQ         R8, R11
-	DECQ         R12
-	JNZ          scatter10x3_row
-	ADDQ         40(AX), CX
-	ADDQ         56(AX), DX
-	DECQ         SI
-	JNZ          scatter10x3_channel
-	VMOVUPS      Z0, (BX)
-	VMOVUPS      Z1, 64(BX)
-	VMOVUPS      Z2, 128(BX)
-	VMOVUPS      Z3, 192(BX)
-	VMOVUPS      Z4, 256(BX)
-	VMOVUPS      Z5, 320(BX)
-	VMOVUPS      Z6, 384(BX)
-	VMOVUPS      Z7, 448(BX)
-	VMOVUPS      Z8, 512(BX)
-	VMOVUPS      Z9, 576(BX)
-	VMOVUPS      Z10, 640(BX)
-	VMOVUPS      Z11, 704(BX)
-	VZEROUPPER
-	RET
-
-// func scatter12x3_avx512(a *uint64)
-// Requires: AVX, AVX512F
-TEXT ·scatter12x3_avx512(SB), NOSPLIT, $0-8
-	MOVQ   a+0(FP), AX
-	MOVQ   (AX), CX
-	MOVQ   8(AX), DX
-	MOVQ   16(AX), BX
-	CMPQ   72(AX), $0x01
-	JE     scatter12x3_accumulate
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	VPXORD Z11, Z11, Z11
-	VPXORD Z12, Z12, Z12
-	VPXORD Z13, Z13, Z13
-	JMP    scatter12x3_begin
-
-scatter12x3_accumulate:
-	VMOVUPS (BX), Z0
-	VMOVUPS 64(BX), Z1
-	VMOVUPS 128(BX), Z2
-	VMOVUPS 192(BX), Z3
-	VMOVUPS 256(BX), Z4
-	VMOVUPS 320(BX), Z5
-	VMOVUPS 384(BX), Z6
-	VMOVUPS 448(BX), Z7
-	VMOVUPS 512(BX), Z8
-	VMOVUPS 576(BX), Z9
-	VMOVUPS 640(BX), Z10
-	VMOVUPS 704(BX), Z11
-	VMOVUPS 768(BX), Z12
-	VMOVUPS 832(BX), Z13
-
-scatter12x3_begin:
-	MOVQ 24(AX), SI
-	MOVQ DX, DX
-	MOVQ 48(AX), DI
-	MOVQ 64(AX), R8
-	MOVQ 32(AX), R9
-
-scatter12x3_channel:
-	MOVQ CX, R10
-	MOVQ DX, R11
-	MOVQ R9, R12
-
-scatter12x3_row:
-	VMOVUPS      (R10), Z14
-	VMOVUPS      64(R10), Z15
-	VMOVUPS      128(R10), Z16
-	VMOVUPS      192(R10), Z17
-	VMOVUPS      256(R10), Z18
-	VMOVUPS      320(R10), Z19
-	VMOVUPS      384(R10), Z20
-	VMOVUPS      448(R10), Z21
-	VMOVUPS      512(R10), Z22
-	VMOVUPS      576(R10), Z23
-	VMOVUPS      640(R10), Z24
-	VMOVUPS      704(R10), Z25
-	VBROADCASTSS (R11), Z26
-	VFMADD231PS  Z26, Z14, Z0
-	VFMADD231PS  Z26, Z15, Z1
-	VFMADD231PS  Z26, Z16, Z2
-	VFMADD231PS  Z26, Z17, Z3
-	VFMADD231PS  Z26, Z18, Z4
-	VFMADD231PS  Z26, Z19, Z5
-	VFMADD231PS  Z26, Z20, Z6
-	VFMADD231PS  Z26, Z21, Z7
-	VFMADD231PS  Z26, Z22, Z8
-	VFMADD231PS  Z26, Z23, Z9
-	VFMADD231PS  Z26, Z24, Z10
-	VFMADD231PS  Z26, Z25, Z11
-	VBROADCASTSS 4(R11), Z26
-	VFMADD231PS  Z26, Z14, Z1
-	VFMADD231PS  Z26, Z15, Z2
-	VFMADD231PS  Z26, Z16, Z3
-	VFMADD231PS  Z26, Z17, Z4
-	VFMADD231PS  Z26, Z18, Z5
-	VFMADD231PS  Z26, Z19, Z6
-	VFMADD231PS  Z26, Z20, Z7
-	VFMADD231PS  Z26, Z21, Z8
-	VFMADD231PS  Z26, Z22, Z9
-	VFMADD231PS  Z26, Z23, Z10
-	VFMADD231PS  Z26, Z24, Z11
-	VFMADD231PS  Z26, Z25, Z12
-	VBROADCASTSS 8(R11), Z26
-	VFMADD231PS  Z26, Z14, Z2
-	VFMADD231PS  Z26, Z15, Z3
-	VFMADD231PS  Z26, Z16, Z4
-	VFMADD231PS  Z26, Z17, Z5
-	VFMADD231PS  Z26, Z18, Z6
-	VFMADD231PS  Z26, Z19, Z7
-	VFMADD231PS  Z26, Z20, Z8
-	VFMADD231PS  Z26, Z21, Z9
-	VFMADD231PS  Z26, Z22, Z10
-	VFMADD231PS  Z26, Z23, Z11
-	VFMADD231PS  Z26, Z24, Z12
-	VFMADD231PS  Z26, Z25, Z13
-	ADDQ         DI, R10
-	ADDQ         R8, R11
-	DECQ         R12
-	JNZ          scatter12x3_row
-	ADDQ         40(AX), CX
-	ADDQ         56(AX), DX
-	DECQ         SI
-	JNZ          scatter12x3_channel
-	VMOVUPS      Z0, (BX)
-	VMOVUPS      Z1, 64(BX)
-	VMOVUPS      Z2, 128(BX)
-	VMOVUPS      Z3, 192(BX)
-	VMOVUPS      Z4, 256(BX)
-	VMOVUPS      Z5, 320(BX)
-	VMOVUPS      Z6, 384(BX)
-	VMOVUPS      Z7, 448(BX)
-	VMOVUPS      Z8, 512(BX)
-	VMOVUPS      Z9, 576(BX)
-	VMOVUPS      Z10, 640(BX)
-	VMOVUPS      Z11, 704(BX)
-	VMOVUPS      Z12, 768(BX)
-	VMOVUPS      Z13, 832(BX)
-	VZEROUPPER
-	RET
-
-// func scatter13x3_avx512(a *uint64)
-// Requires: AVX, AVX512F
-TEXT ·scatter13x3_avx512(SB), NOSPLIT, $0-8
-	MOVQ   a+0(FP), AX
-	MOVQ   (AX), CX
-	MOVQ   8(AX), DX
-	MOVQ   16(AX), BX
-	CMPQ   72(AX), $0x01
-	JE     scatter13x3_accumulate
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	VPXORD Z11, Z11, Z11
-	VPXORD Z12, Z12, Z12
-	VPXORD Z13, Z13, Z13
-	VPXORD Z14, Z14, Z14
-	JMP    scatter13x3_begin
-
-scatter13x3_accumulate:
-	VMOVUPS (BX), Z0
-	VMOVUPS 64(BX), Z1
-	VMOVUPS 128(BX), Z2
-	VMOVUPS 192(BX), Z3
-	VMOVUPS 256(BX), Z4
-	VMOVUPS 320(BX), Z5
-	VMOVUPS 384(BX), Z6
-	VMOVUPS 448(BX), Z7
-	VMOVUPS 512(BX), Z8
-	VMOVUPS 576(BX), Z9
-	VMOVUPS 640(BX), Z10
-	VMOVUPS 704(BX), Z11
-	VMOVUPS 768(BX), Z12
-	VMOVUPS 832(BX), Z13
-	VMOVUPS 896(BX), Z14
-
-scatter13x3_begin:
-	MOVQ 24(AX), SI
-	MOVQ DX, DX
-	MOVQ 48(AX), DI
-	MOVQ 64(AX), R8
-	MOVQ 32(AX), R9
-
-scatter13x3_channel:
-	MOVQ CX, R10
-	MOVQ DX, R11
-	MOVQ R9, R12
-
-scatter13x3_row:
-	VMOVUPS      (R10), Z15
-	VMOVUPS      64(R10), Z16
-	VMOVUPS      128(R10), Z17
-	VMOVUPS      192(R10), Z18
-	VMOVUPS      256(R10), Z19
-	VMOVUPS      320(R10), Z20
-	VMOVUPS      384(R10), Z21
-	VMOVUPS      448(R10), Z22
-	VMOVUPS      512(R10), Z23
-	VMOVUPS      576(R10), Z24
-	VMOVUPS      640(R10), Z25
-	VMOVUPS      704(R10), Z26
-	VMOVUPS      768(R10), Z27
-	VBROADCASTSS (R11), Z28
-	VFMADD231PS  Z28, Z15, Z0
-	VFMADD231PS  Z28, Z16, Z1
-	VFMADD231PS  Z28, Z17, Z2
-	VFMADD231PS  Z28, Z18, Z3
-	VFMADD231PS  Z28, Z19, Z4
-	VFMADD231PS  Z28, Z20, Z5
-	VFMADD231PS  Z28, Z21, Z6
-	VFMADD231PS  Z28, Z22, Z7
-	VFMADD231PS  Z28, Z23, Z8
-	VFMADD231PS  Z28, Z24, Z9
-	VFMADD231PS  Z28, Z25, Z10
-	VFMADD231PS  Z28, Z26, Z11
-	VFMADD231PS  Z28, Z27, Z12
-	VBROADCASTSS 4(R11), Z28
-	VFMADD231PS  Z28, Z15, Z1
-	VFMADD231PS  Z28, Z16, Z2
-	VFMADD231PS  Z28, Z17, Z3
-	VFMADD231PS  Z28, Z18, Z4
-	VFMADD231PS  Z28, Z19, Z5
-	VFMADD231PS  Z28, Z20, Z6
-	VFMADD231PS  Z28, Z21, Z7
-	VFMADD231PS  Z28, Z22, Z8
-	VFMADD231PS  Z28, Z23, Z9
-	VFMADD231PS  Z28, Z24, Z10
-	VFMADD231PS  Z28, Z25, Z11
-	VFMADD231PS  Z28, Z26, Z12
-	VFMADD231PS  Z28, Z27, Z13
-	VBROADCASTSS 8(R11), Z28
-	VFMADD231PS  Z28, Z15, Z2
-	VFMADD231PS  Z28, Z16, Z3
-	VFMADD231PS  Z28, Z17, Z4
-	VFMADD231PS  Z28, Z18, Z5
-	VFMADD231PS  Z28, Z19, Z6
-	VFMADD231PS  Z28, Z20, Z7
-	VFMADD231PS  Z28, Z21, Z8
-	VFMADD231PS  Z28, Z22, Z9
-	VFMADD231PS  Z28, Z23, Z10
-	VFMADD231PS  Z28, Z24, Z11
-	VFMADD231PS  Z28, Z25, Z12
-	VFMADD231PS  Z28, Z26, Z13
-	VFMADD231PS  Z28, Z27, Z14
-	ADDQ         DI, R10
-	ADDQ         R8, R11
-	DECQ         R12
-	JNZ          scatter13x3_row
-	ADDQ         40(AX), CX
-	ADDQ         56(AX), DX
-	DECQ         SI
-	JNZ          scatter13x3_channel
-	VMOVUPS      Z0, (BX)
-	VMOVUPS      Z1, 64(BX)
-	VMOVUPS      Z2, 128(BX)
-	VMOVUPS      Z3, 192(BX)
-	VMOVUPS      Z4, 256(BX)
-	VMOVUPS      Z5, 320(BX)
-	VMOVUPS      Z6, 384(BX)
-	VMOVUPS      Z7, 448(BX)
-	VMOVUPS      Z8, 512(BX)
-	VMOVUPS      Z9, 576(BX)
-	VMOVUPS      Z10, 640(BX)
-	VMOVUPS      Z11, 704(BX)
-	VMOVUPS      Z12, 768(BX)
-	VMOVUPS      Z13, 832(BX)
-	VMOVUPS      Z14, 896(BX)
-	VZEROUPPER
-	RET
-
-// func scatter1x4_avx512(a *uint64)
-// Requires: AVX, AVX512F
-TEXT ·scatter1x4_avx512(SB), NOSPLIT, $0-8
-	MOVQ   a+0(FP), AX
-	MOVQ   (AX), CX
-	MOVQ   8(AX), DX
-	MOVQ   16(AX), BX
-	CMPQ   72(AX), $0x01
-	JE     scatter1x4_accumulate
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	JMP    scatter1x4_begin
-
-scatter1x4_accumulate:
-	VMOVUPS (BX), Z0
-	VMOVUPS 64(BX), Z1
-	VMOVUPS 128(BX), Z2
-	VMOVUPS 192(BX), Z3
-
-scatter1x4_begin:
-	MOVQ 24(AX), SI
-	MOVQ DX, DX
-	MOVQ 48(AX), DI
-	MOVQ 64(AX), R8
-	MOVQ 32(AX), R9
-
-scatter1x4_channel:
-	MOVQ CX, R10
-	MOVQ DX, R11
-	MOVQ R9, R12
-
-scatter1x4_row:
-	VMOVUPS      (R10), Z4
-	VBROADCASTSS (R11), Z5
-	VFMADD231PS  Z5, Z4, Z0
-	VBROADCASTSS 4(R11), Z5
-	VFMADD231PS  Z5, Z4, Z1
-	VBROADCASTSS 8(R11), Z5
-	VFMADD231PS  Z5, Z4, Z2
-	VBROADCASTSS 12(R11), Z5
-	VFMADD231PS  Z5, Z4, Z3
-	ADDQ         DI, R10
-	ADDQ         R8, R11
-	DECQ         R12
-	JNZ          scatter1x4_row
-	ADDQ         40(AX), CX
-	ADDQ         56(AX), DX
-	DECQ         SI
-	JNZ          scatter1x4_channel
-	VMOVUPS      Z0, (BX)
-	VMOVUPS      Z1, 64(BX)
-	VMOVUPS      Z2, 128(BX)
-	VMOVUPS      Z3, 192(BX)
-	VZEROUPPER
-	RET
-
-// func scatter2x4_avx512(a *uint64)
-// Requires: AVX, AVX512F
-TEXT ·scatter2x4_avx512(SB), NOSPLIT, $0-8
-	MOVQ   a+0(FP), AX
-	MOVQ   (AX), CX
-	MOVQ   8(AX), DX
-	MOVQ   16(AX), BX
-	CMPQ   72(AX), $0x01
-	JE     scatter2x4_accumulate
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	JMP    scatter2x4_begin
-
-scatter2x4_accumulate:
-	VMOVUPS (BX), Z0
-	VMOVUPS 64(BX), Z1
-	VMOVUPS 128(BX), Z2
-	VMOVUPS 192(BX), Z3
-	VMOVUPS 256(BX), Z4
-
-scatter2x4_begin:
-	MOVQ 24(AX), SI
-	MOVQ DX, DX
-	MOVQ 48(AX), DI
-	MOVQ 64(AX), R8
-	MOVQ 32(AX), R9
-
-scatter2x4_channel:
-	MOVQ CX, R10
-	MOVQ DX, R11
-	MOVQ R9, R12
-
-scatter2x4_row:
-	VMOVUPS      (R10), Z5
-	VMOVUPS      64(R10), Z6
-	VBROADCASTSS (R11), Z7
-	VFMADD231PS  Z7, Z5, Z0
-	VFMADD231PS  Z7, Z6, Z1
-	VBROADCASTSS 4(R11), Z7
-	VFMADD231PS  Z7, Z5, Z1
-	VFMADD231PS  Z7, Z6, Z2
-	VBROADCASTSS 8(R11), Z7
-	VFMADD231PS  Z7, Z5, Z2
-	VFMADD231PS  Z7, Z6, Z3
-	VBROADCASTSS 12(R11), Z7
-	VFMADD231PS  Z7, Z5, Z3
-	VFMADD231PS  Z7, Z6, Z4
-	ADDQ         DI, R10
-	ADDQ         R8, R11
-	DECQ         R12
-	JNZ          scatter2x4_row
-	ADDQ         40(AX), CX
-	ADDQ         56(AX), DX
-	DECQ         SI
-	JNZ          scatter2x4_channel
-	VMOVUPS      Z0, (BX)
-	VMOVUPS      Z1, 64(BX)
-	VMOVUPS      Z2, 128(BX)
-	VMOVUPS      Z3, 192(BX)
-	VMOVUPS      Z4, 256(BX)
-	VZEROUPPER
-	RET
-
-// func scatter3x4_avx512(a *uint64)
-// Requires: AVX, AVX512F
-TEXT ·scatter3x4_avx512(SB), NOSPLIT, $0-8
-	MOVQ   a+0(FP), AX
-	MOVQ   (AX), CX
-	MOVQ   8(AX), DX
-	MOVQ   16(AX), BX
-	CMPQ   72(AX), $0x01
-	JE     scatter3x4_accumulate
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	JMP    scatter3x4_begin
-
-scatter3x4_accumulate:
-	VMOVUPS (BX), Z0
-	VMOVUPS 64(BX), Z1
-	VMOVUPS 128(BX), Z2
-	VMOVUPS 192(BX), Z3
-	VMOVUPS 256(BX), Z4
-	VMOVUPS 320(BX), Z5
-
-scatter3x4_begin:
-	MOVQ 24(AX), SI
-	MOVQ DX, DX
-	MOVQ 48(AX), DI
-	MOVQ 64(AX), R8
-	MOVQ 32(AX), R9
-
-scatter3x4_channel:
-	MOVQ CX, R10
-	MOVQ DX, R11
-	MOVQ R9, R12
-
-scatter3x4_row:
-	VMOVUPS      (R10), Z6
-	VMOVUPS      64(R10), Z7
-	VMOVUPS      128(R10), Z8
-	VBROADCASTSS (R11), Z9
-	VFMADD231PS  Z9, Z6, Z0
-	VFMADD231PS  Z9, Z7, Z1
-	VFMADD231PS  Z9, Z8, Z2
-	VBROADCASTSS 4(R11), Z9
-	VFMADD231PS  Z9, Z6, Z1
-	VFMADD231PS  Z9, Z7, Z2
-	VFMADD231PS  Z9, Z8, Z3
-	VBROADCASTSS 8(R11), Z9
-	VFMADD231PS  Z9, Z6, Z2
-	VFMADD231PS  Z9, Z7, Z3
-	VFMADD231PS  Z9, Z8, Z4
-	VBROADCASTSS 12(R11), Z9
-	VFMADD231PS  Z9, Z6, Z3
-	VFMADD231PS  Z9, Z7, Z4
-	VFMADD231PS  Z9, Z8, Z5
-	ADDQ         DI, R10
-	ADDQ         R8, R11
-	DECQ         R12
-	JNZ          scatter3x4_row
-	ADDQ         40(AX), CX
-	ADDQ         56(AX), DX
-	DECQ         SI
-	JNZ          scatter3x4_channel
-	VMOVUPS      Z0, (BX)
-	VMOVUPS      Z1, 64(BX)
-	VMOVUPS      Z2, 128(BX)
-	VMOVUPS      Z3, 192(BX)
-	VMOVUPS      Z4, 256(BX)
-	VMOVUPS      Z5, 320(BX)
-	VZEROUPPER
-	RET
-
-// func scatter4x4_avx512(a *uint64)
-// Requires: AVX, AVX512F
-TEXT ·scatter4x4_avx512(SB), NOSPLIT, $0-8
-	MOVQ   a+0(FP), AX
-	MOVQ   (AX), CX
-	MOVQ   8(AX), DX
-	MOVQ   16(AX), BX
-	CMPQ   72(AX), $0x01
-	JE     scatter4x4_accumulate
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	JMP    scatter4x4_begin
-
-scatter4x4_accumulate:
-	VMOVUPS (BX), Z0
-	VMOVUPS 64(BX), Z1
-	VMOVUPS 128(BX), Z2
-	VMOVUPS 192(BX), Z3
-	VMOVUPS 256(BX), Z4
-	VMOVUPS 320(BX), Z5
-	VMOVUPS 384(BX), Z6
-
-scatter4x4_begin:
-	MOVQ 24(AX), SI
-	MOVQ DX, DX
-	MOVQ 48(AX), DI
-	MOVQ 64(AX), R8
-	MOVQ 32(AX), R9
-
-scatter4x4_channel:
-	MOVQ CX, R10
-	MOVQ DX, R11
-	MOVQ R9, R12
-
-scatter4x4_row:
-	VMOVUPS      (R10), Z7
-	VMOVUPS      64(R10), Z8
-	VMOVUPS      128(R10), Z9
-	VMOVUPS      192(R10), Z10
-	VBROADCASTSS (R11), Z11
-	VFMADD231PS  Z11, Z7, Z0
-	VFMADD231PS  Z11, Z8, Z1
-	VFMADD231PS  Z11, Z9, Z2
-	VFMADD231PS  Z11, Z10, Z3
-	VBROADCASTSS 4(R11), Z11
-	VFMADD231PS  Z11, Z7, Z1
-	VFMADD231PS  Z11, Z8, Z2
-	VFMADD231PS  Z11, Z9, Z3
-	VFMADD231PS  Z11, Z10, Z4
-	VBROADCASTSS 8(R11), Z11
-	VFMADD231PS  Z11, Z7, Z2
-	VFMADD231PS  Z11, Z8, Z3
-	VFMADD231PS  Z11, Z9, Z4
-	VFMADD231PS  Z11, Z10, Z5
-	VBROADCASTSS 12(R11), Z11
-	VFMADD231PS  Z11, Z7, Z3
-	VFMADD231PS  Z11, Z8, Z4
-	VFMADD231PS  Z11, Z9, Z5
-	VFMADD231PS  Z11, Z10, Z6
-	ADDQ         DI, R10
-	ADDQ         R8, R11
-	DECQ         R12
-	JNZ          scatter4x4_row
-	ADDQ         40(AX), CX
-	ADDQ         56(AX), DX
-	DECQ         SI
-	JNZ          scatter4x4_channel
-	VMOVUPS      Z0, (BX)
-	VMOVUPS      Z1, 64(BX)
-	VMOVUPS      Z2, 128(BX)
-	VMOVUPS      Z3, 192(BX)
-	VMOVUPS      Z4, 256(BX)
-	VMOVUPS      Z5, 320(BX)
-	VMOVUPS      Z6, 384(BX)
-	VZEROUPPER
-	RET
-
-// func scatter5x4_avx512(a *uint64)
-// Requires: AVX, AVX512F
-TEXT ·scatter5x4_avx512(SB), NOSPLIT, $0-8
-	MOVQ   a+0(FP), AX
-	MOVQ   (AX), CX
-	MOVQ   8(AX), DX
-	MOVQ   16(AX), BX
-	CMPQ   72(AX), $0x01
-	JE     scatter5x4_accumulate
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	JMP    scatter5x4_begin
-
-scatter5x4_accumulate:
-	VMOVUPS (BX), Z0
-	VMOVUPS 64(BX), Z1
-	VMOVUPS 128(BX), Z2
-	VMOVUPS 192(BX), Z3
-	VMOVUPS 256(BX), Z4
-	VMOVUPS 320(BX), Z5
-	VMOVUPS 384(BX), Z6
-	VMOVUPS 448(BX), Z7
-
-scatter5x4_begin:
-	MOVQ 24(AX), SI
-	MOVQ DX, DX
-	MOVQ 48(AX), DI
-	MOVQ 64(AX), R8
-	MOVQ 32(AX), R9
-
-scatter5x4_channel:
-	MOVQ CX, R10
-	MOVQ DX, R11
-	MOVQ R9, R12
-
-scatter5x4_row:
-	VMOVUPS      (R10), Z8
-	VMOVUPS      64(R10), Z9
-	VMOVUPS      128(R10), Z10
-	VMOVUPS      192(R10), Z11
-	VMOVUPS      256(R10), Z12
-	VBROADCASTSS (R11), Z13
-	VFMADD231PS  Z13, Z8, Z0
-	VFMADD231PS  Z13, Z9, Z1
-	VFMADD231PS  Z13, Z10, Z2
-	VFMADD231PS  Z13, Z11, Z3
-	VFMADD231PS  Z13, Z12, Z4
-	VBROADCASTSS 4(R11), Z13
-	VFMADD231PS  Z13, Z8, Z1
-	VFMADD231PS  Z13, Z9, Z2
-	VFMADD231PS  Z13, Z10, Z3
-	VFMADD231PS  Z13, Z11, Z4
-	VFMADD231PS  Z13, Z12, Z5
-	VBROADCASTSS 8(R11), Z13
-	VFMADD231PS  Z13, Z8, Z2
-	VFMADD231PS  Z13, Z9, Z3
-	VFMADD231PS  Z13, Z10, Z4
-	VFMADD231PS  Z13, Z11, Z5
-	VFMADD231PS  Z13, Z12, Z6
-	VBROADCASTSS 12(R11), Z13
-	VFMADD231PS  Z13, Z8, Z3
-	VFMADD231PS  Z13, Z9, Z4
-	VFMADD231PS  Z13, Z10, Z5
-	VFMADD231PS  Z13, Z11, Z6
-	VFMADD231PS  Z13, Z12, Z7
-	ADDQ         DI, R10
-	ADDQ         R8, R11
-	DECQ         R12
-	JNZ          scatter5x4_row
-	ADDQ         40(AX), CX
-	ADDQ         56(AX), DX
-	DECQ         SI
-	JNZ          scatter5x4_channel
-	VMOVUPS      Z0, (BX)
-	VMOVUPS      Z1, 64(BX)
-	VMOVUPS      Z2, 128(BX)
-	VMOVUPS      Z3, 192(BX)
-	VMOVUPS      Z4, 256(BX)
-	VMOVUPS      Z5, 320(BX)
-	VMOVUPS      Z6, 384(BX)
-	VMOVUPS      Z7, 448(BX)
-	VZEROUPPER
-	RET
-
-// func scatter6x4_avx512(a *uint64)
-// Requires: AVX, AVX512F
-TEXT ·scatter6x4_avx512(SB), NOSPLIT, $0-8
-	MOVQ   a+0(FP), AX
-	MOVQ   (AX), CX
-	MOVQ   8(AX), DX
-	MOVQ   16(AX), BX
-	CMPQ   72(AX), $0x01
-	JE     scatter6x4_accumulate
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	JMP    scatter6x4_begin
-
-scatter6x4_accumulate:
-	VMOVUPS (BX), Z0
-	VMOVUPS 64(BX), Z1
-	VMOVUPS 128(BX), Z2
-	VMOVUPS 192(BX), Z3
-	VMOVUPS 256(BX), Z4
-	VMOVUPS 320(BX), Z5
-	VMOVUPS 384(BX), Z6
-	VMOVUPS 448(BX), Z7
-	VMOVUPS 512(BX), Z8
-
-scatter6x4_begin:
-	MOVQ 24(AX), SI
-	MOVQ DX, DX
-	MOVQ 48(AX), DI
-	MOVQ 64(AX), R8
-	MOVQ 32(AX), R9
-
-scatter6x4_channel:
-	MOVQ CX, R10
-	MOVQ DX, R11
-	MOVQ R9, R12
-
-scatter6x4_row:
-	VMOVUPS      (R10), Z9
-	VMOVUPS      64(R10), Z10
-	VMOVUPS      128(R10), Z11
-	VMOVUPS      192(R10), Z12
-	VMOVUPS      256(R10), Z13
-	VMOVUPS      320(R10), Z14
-	VBROADCASTSS (R11), Z15
-	VFMADD231PS  Z15, Z9, Z0
-	VFMADD231PS  Z15, Z10, Z1
-	VFMADD231PS  Z15, Z11, Z2
-	VFMADD231PS  Z15, Z12, Z3
-	VFMADD231PS  Z15, Z13, Z4
-	VFMADD231PS  Z15, Z14, Z5
-	VBROADCASTSS 4(R11), Z15
-	VFMADD231PS  Z15, Z9, Z1
-	VFMADD231PS  Z15, Z10, Z2
-	VFMADD231PS  Z15, Z11, Z3
-	VFMADD231PS  Z15, Z12, Z4
-	VFMADD231PS  Z15, Z13, Z5
-	VFMADD231PS  Z15, Z14, Z6
-	VBROADCASTSS 8(R11), Z15
-	VFMADD231PS  Z15, Z9, Z2
-	VFMADD231PS  Z15, Z10, Z3
-	VFMADD231PS  Z15, Z11, Z4
-	VFMADD231PS  Z15, Z12, Z5
-	VFMADD231PS  Z15, Z13, Z6
-	VFMADD231PS  Z15, Z14, Z7
-	VBROADCASTSS 12(R11), Z15
-	VFMADD231PS  Z15, Z9, Z3
-	VFMADD231PS  Z15, Z10, Z4
-	VFMADD231PS  Z15, Z11, Z5
-	VFMADD231PS  Z15, Z12, Z6
-	VFMADD231PS  Z15, Z13, Z7
-	VFMADD231PS  Z15, Z14, Z8
-	ADDQ         DI, R10
-	ADDQ         R8, R11
-	DECQ         R12
-	JNZ          scatter6x4_row
-	ADDQ         40(AX), CX
-	ADDQ         56(AX), DX
-	DECQ         SI
-	JNZ          scatter6x4_channel
-	VMOVUPS      Z0, (BX)
-	VMOVUPS      Z1, 64(BX)
-	VMOVUPS      Z2, 128(BX)
-	VMOVUPS      Z3, 192(BX)
-	VMOVUPS      Z4, 256(BX)
-	VMOVUPS      Z5, 320(BX)
-	VMOVUPS      Z6, 384(BX)
-	VMOVUPS      Z7, 448(BX)
-	VMOVUPS      Z8, 512(BX)
-	VZEROUPPER
-	RET
-
-// func scatter7x4_avx512(a *uint64)
-// Requires: AVX, AVX512F
-TEXT ·scatter7x4_avx512(SB), NOSPLIT, $0-8
-	MOVQ   a+0(FP), AX
-	MOVQ   (AX), CX
-	MOVQ   8(AX), DX
-	MOVQ   16(AX), BX
-	CMPQ   72(AX), $0x01
-	JE     scatter7x4_accumulate
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	JMP    scatter7x4_begin
-
-scatter7x4_accumulate:
-	VMOVUPS (BX), Z0
-	VMOVUPS 64(BX), Z1
-	VMOVUPS 128(BX), Z2
-	VMOVUPS 192(BX), Z3
-	VMOVUPS 256(BX), Z4
-	VMOVUPS 320(BX), Z5
-	VMOVUPS 384(BX), Z6
-	VMOVUPS 448(BX), Z7
-	VMOVUPS 512(BX), Z8
-	VMOVUPS 576(BX), Z9
-
-scatter7x4_begin:
-	MOVQ 24(AX), SI
-	MOVQ DX, DX
-	MOVQ 48(AX), DI
-	MOVQ 64(AX), R8
-	MOVQ 32(AX), R9
-
-scatter7x4_channel:
-	MOVQ CX, R10
-	MOVQ DX, R11
-	MOVQ R9, R12
-
-scatter7x4_row:
-	VMOVUPS      (R10), Z10
-	VMOVUPS      64(R10), Z11
-	VMOVUPS      128(R10), Z12
-	VMOVUPS      192(R10), Z13
-	VMOVUPS      256(R10), Z14
-	VMOVUPS      320(R10), Z15
-	VMOVUPS      384(R10), Z16
-	VBROADCASTSS (R11), Z17
-	VFMADD231PS  Z17, Z10, Z0
-	VFMADD231PS  Z17, Z11, Z1
-	VFMADD231PS  Z17, Z12, Z2
-	VFMADD231PS  Z17, Z13, Z3
-	VFMADD231PS  Z17, Z14, Z4
-	VFMADD231PS  Z17, Z15, Z5
-	VFMADD231PS  Z17, Z16, Z6
-	VBROADCASTSS 4(R11), Z17
-	VFMADD231PS  Z17, Z10, Z1
-	VFMADD231PS  Z17, Z11, Z2
-	VFMADD231PS  Z17, Z12, Z3
-	VFMADD231PS  Z17, Z13, Z4
-	VFMADD231PS  Z17, Z14, Z5
-	VFMADD231PS  Z17, Z15, Z6
-	VFMADD231PS  Z17, Z16, Z7
-	VBROADCASTSS 8(R11), Z17
-	VFMADD231PS  Z17, Z10, Z2
-	VFMADD231PS  Z17, Z11, Z3
-	VFMADD231PS  Z17, Z12, Z4
-	VFMADD231PS  Z17, Z13, Z5
-	VFMADD231PS  Z17, Z14, Z6
-	VFMADD231PS  Z17, Z15, Z7
-	VFMADD231PS  Z17, Z16, Z8
-	VBROADCASTSS 12(R11), Z17
-	VFMADD231PS  Z17, Z10, Z3
-	VFMADD231PS  Z17, Z11, Z4
-	VFMADD231PS  Z17, Z12, Z5
-	VFMADD231PS  Z17, Z13, Z6
-	VFMADD231PS  Z17, Z14, Z7
-	VFMADD231PS  Z17, Z15, Z8
-	VFMADD231PS  Z17, Z16, Z9
-	ADDQ         DI, R10
-	ADDQ         R8, R11
-	DECQ         R12
-	JNZ          scatter7x4_row
-	ADDQ         40(AX), CX
-	ADDQ         56(AX), DX
-	DECQ         SI
-	JNZ          scatter7x4_channel
-	VMOVUPS      Z0, (BX)
-	VMOVUPS      Z1, 64(BX)
-	VMOVUPS      Z2, 128(BX)
-	VMOVUPS      Z3, 192(BX)
-	VMOVUPS      Z4, 256(BX)
-	VMOVUPS      Z5, 320(BX)
-	VMOVUPS      Z6, 384(BX)
-	VMOVUPS      Z7, 448(BX)
-	VMOVUPS      Z8, 512(BX)
-	VMOVUPS      Z9, 576(BX)
-	VZEROUPPER
-	RET
-
-// func scatter8x4_avx512(a *uint64)
-// Requires: AVX, AVX512F
-TEXT ·scatter8x4_avx512(SB), NOSPLIT, $0-8
-	MOVQ   a+0(FP), AX
-	MOVQ   (AX), CX
-	MOVQ   8(AX), DX
-	MOVQ   16(AX), BX
-	CMPQ   72(AX), $0x01
-	JE     scatter8x4_accumulate
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	JMP    scatter8x4_begin
-
-scatter8x4_accumulate:
-	VMOVUPS (BX), Z0
-	VMOVUPS 64(BX), Z1
-	VMOVUPS 128(BX), Z2
-	VMOVUPS 192(BX), Z3
-	VMOVUPS 256(BX), Z4
-	VMOVUPS 320(BX), Z5
-	VMOVUPS 384(BX), Z6
-	VMOVUPS 448(BX), Z7
-	VMOVUPS 512(BX), Z8
-	VMOVUPS 576(BX), Z9
-	VMOVUPS 640(BX), Z10
-
-scatter8x4_begin:
-	MOVQ 24(AX), SI
-	MOVQ DX, DX
-	MOVQ 48(AX), DI
-	MOVQ 64(AX), R8
-	MOVQ 32(AX), R9
-
-scatter8x4_channel:
-	MOVQ CX, R10
-	MOVQ DX, R11
-	MOVQ R9, R12
-
-scatter8x4_row:
-	VMOVUPS      (R10), Z11
-	VMOVUPS      64(R10), Z12
-	VMOVUPS      128(R10), Z13
-	VMOVUPS      192(R10), Z14
-	VMOVUPS      256(R10), Z15
-	VMOVUPS      320(R10), Z16
-	VMOVUPS      384(R10), Z17
-	VMOVUPS      448(R10), Z18
-	VBROADCASTSS (R11), Z19
-	VFMADD231PS  Z19, Z11, Z0
-	VFMADD231PS  Z19, Z12, Z1
-	VFMADD231PS  Z19, Z13, Z2
-	VFMADD231PS  Z19, Z14, Z3
-	VFMADD231PS  Z19, Z15, Z4
-	VFMADD231PS  Z19, Z16, Z5
-	VFMADD231PS  Z19, Z17, Z6
-	VFMADD231PS  Z19, Z18, Z7
-	VBROADCASTSS 4(R11), Z19
-	VFMADD231PS  Z19, Z11, Z1
-	VFMADD231PS  Z19, Z12, Z2
-	VFMADD231PS  Z19, Z13, Z3
-	VFMADD231PS  Z19, Z14, Z4
-	VFMADD231PS  Z19, Z15, Z5
-	VFMADD231PS  Z19, Z16, Z6
-	VFMADD231PS  Z19, Z17, Z7
-	VFMADD231PS  Z19, Z18, Z8
-	VBROADCASTSS 8(R11), Z19
-	VFMADD231PS  Z19, Z11, Z2
-	VFMADD231PS  Z19, Z12, Z3
-	VFMADD231PS  Z19, Z13, Z4
-	VFMADD231PS  Z19, Z14, Z5
-	VFMADD231PS  Z19, Z15, Z6
-	VFMADD231PS  Z19, Z16, Z7
-	VFMADD231PS  Z19, Z17, Z8
-	VFMADD231PS  Z19, Z18, Z9
-	VBROADCASTSS 12(R11), Z19
-	VFMADD231PS  Z19, Z11, Z3
-	VFMADD231PS  Z19, Z12, Z4
-	VFMADD231PS  Z19, Z13, Z5
-	VFMADD231PS  Z19, Z14, Z6
-	VFMADD231PS  Z19, Z15, Z7
-	VFMADD231PS  Z19, Z16, Z8
-	VFMADD231PS  Z19, Z17, Z9
-	VFMADD231PS  Z19, Z18, Z10
-	ADDQ         DI, R10
-	ADDQ         R8, R11
-	DECQ         R12
-	JNZ          scatter8x4_row
-	ADDQ         40(AX), CX
-	ADDQ         56(AX), DX
-	DECQ         SI
-	JNZ          scatter8x4_channel
-	VMOVUPS      Z0, (BX)
-	VMOVUPS      Z1, 64(BX)
-	VMOVUPS      Z2, 128(BX)
-	VMOVUPS      Z3, 192(BX)
-	VMOVUPS      Z4, 256(BX)
-	VMOVUPS      Z5, 320(BX)
-	VMOVUPS      Z6, 384(BX)
-	VMOVUPS      Z7, 448(BX)
-	VMOVUPS      Z8, 512(BX)
-	VMOVUPS      Z9, 576(BX)
-	VMOVUPS      Z10, 640(BX)
-	VZEROUPPER
-	RET
-
-// func scatter10x4_avx512(a *uint64)
-// Requires: AVX, AVX512F
-TEXT ·scatter10x4_avx512(SB), NOSPLIT, $0-8
-	MOVQ   a+0(FP), AX
-	MOVQ   (AX), CX
-	MOVQ   8(AX), DX
-	MOVQ   16(AX), BX
-	CMPQ   72(AX), $0x01
-	JE     scatter10x4_accumulate
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	VPXORD Z11, Z11, Z11
-	VPXORD Z12, Z12, Z12
-	JMP    scatter10x4_begin
-
-scatter10x4_accumulate:
-	VMOVUPS (BX), Z0
-	VMOVUPS 64(BX), Z1
-	VMOVUPS 128(BX), Z2
-	VMOVUPS 192(BX), Z3
-	VMOVUPS 256(BX), Z4
-	VMOVUPS 320(BX), Z5
-	VMOVUPS 384(BX), Z6
-	VMOVUPS 448(BX), Z7
-	VMOVUPS 512(BX), Z8
-	VMOVUPS 576(BX), Z9
-	VMOVUPS 640(BX), Z10
-	VMOVUPS 704(BX), Z11
-	VMOVUPS 768(BX), Z12
-
-scatter10x4_begin:
-	MOVQ 24(AX), SI
-	MOVQ DX, DX
-	MOVQ 48(AX), DI
-	MOVQ 64(AX), R8
-	MOVQ 32(AX), R9
-
-scatter10x4_channel:
-	MOVQ CX, R10
-	MOVQ DX, R11
-	MOVQ R9, R12
-
-scatter10x4_row:
-	VMOVUPS      (R10), Z13
-	VMOVUPS      64(R10), Z14
-	VMOVUPS      128(R10), Z15
-	VMOVUPS      192(R10), Z16
-	VMOVUPS      256(R10), Z17
-	VMOVUPS      320(R10), Z18
-	VMOVUPS      384(R10), Z19
-	VMOVUPS      448(R10), Z20
-	VMOVUPS      512(R10), Z21
-	VMOVUPS      576(R10), Z22
-	VBROADCASTSS (R11), Z23
-	VFMADD231PS  Z23, Z13, Z0
-	VFMADD231PS  Z23, Z14, Z1
-	VFMADD231PS  Z23, Z15, Z2
-	VFMADD231PS  Z23, Z16, Z3
-	VFMADD231PS  Z23, Z17, Z4
-	VFMADD231PS  Z23, Z18, Z5
-	VFMADD231PS  Z23, Z19, Z6
-	VFMADD231PS  Z23, Z20, Z7
-	VFMADD231PS  Z23, Z21, Z8
-	VFMADD231PS  Z23, Z22, Z9
-	VBROADCASTSS 4(R11), Z23
-	VFMADD231PS  Z23, Z13, Z1
-	VFMADD231PS  Z23, Z14, Z2
-	VFMADD231PS  Z23, Z15, Z3
-	VFMADD231PS  Z23, Z16, Z4
-	VFMADD231PS  Z23, Z17, Z5
-	VFMADD231PS  Z23, Z18, Z6
-	VFMADD231PS  Z23, Z19, Z7
-	VFMADD231PS  Z23, Z20, Z8
-	VFMADD231PS  Z23, Z21, Z9
-	VFMADD231PS  Z23, Z22, Z10
-	VBROADCASTSS 8(R11), Z23
-	VFMADD231PS  Z23, Z13, Z2
-	VFMADD231PS  Z23, Z14, Z3
-	VFMADD231PS  Z23, Z15, Z4
-	VFMADD231PS  Z23, Z16, Z5
-	VFMADD231PS  Z23, Z17, Z6
-	VFMADD231PS  Z23, Z18, Z7
-	VFMADD231PS  Z23, Z19, Z8
-	VFMADD231PS  Z23, Z20, Z9
-	VFMADD231PS  Z23, Z21, Z10
-	VFMADD231PS  Z23, Z22, Z11
-	VBROADCASTSS 12(R11), Z23
-	VFMADD231PS  Z23, Z13, Z3
-	VFMADD231PS  Z23, Z14, Z4
-	VFMADD231PS  Z23, Z15, Z5
-	VFMADD231PS  Z23, Z16, Z6
-	VFMADD231PS  Z23, Z17, Z7
-	VFMADD231PS  Z23, Z18, Z8
-	VFMADD231PS  Z23, Z19, Z9
-	VFMADD231PS  Z23, Z20, Z10
-	VFMADD231PS  Z23, Z21, Z11
-	VFMADD231PS  Z23, Z22, Z12
-	ADDQ         DI, R10
-	ADDQ         R8, R11
-	DECQ         R12
-	JNZ          scatter10x4_row
-	ADDQ         40(AX), CX
-	ADDQ         56(AX), DX
-	DECQ         SI
-	JNZ          scatter10x4_channel
-	VMOVUPS      Z0, (BX)
-	VMOVUPS      Z1, 64(BX)
-	VMOVUPS      Z2, 128(BX)
-	VMOVUPS      Z3, 192(BX)
-	VMOVUPS      Z4, 256(BX)
-	VMOVUPS      Z5, 320(BX)
-	VMOVUPS      Z6, 384(BX)
-	VMOVUPS      Z7, 448(BX)
-	VMOVUPS      Z8, 512(BX)
-	VMOVUPS      Z9, 576(BX)
-	VMOVUPS      Z10, 640(BX)
-	VMOVUPS      Z11, 704(BX)
-	VMOVUPS      Z12, 768(BX)
-	VZEROUPPER
-	RET
-
-// func scatter12x4_avx512(a *uint64)
-// Requires: AVX, AVX512F
-TEXT ·scatter12x4_avx512(SB), NOSPLIT, $0-8
-	MOVQ   a+0(FP), AX
-	MOVQ   (AX), CX
-	MOVQ   8(AX), DX
-	MOVQ   16(AX), BX
-	CMPQ   72(AX), $0x01
-	JE     scatter12x4_accumulate
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	VPXORD Z11, Z11, Z11
-	VPXORD Z12, Z12, Z12
-	VPXORD Z13, Z13, Z13
-	VPXORD Z14, Z14, Z14
-	JMP    scatter12x4_begin
-
-scatter12x4_accumulate:
-	VMOVUPS (BX), Z0
-	VMOVUPS 64(BX), Z1
-	VMOVUPS 128(BX), Z2
-	VMOVUPS 192(BX), Z3
-	VMOVUPS 256(BX), Z4
-	VMOVUPS 320(BX), Z5
-	VMOVUPS 384(BX), Z6
-	VMOVUPS 448(BX), Z7
-	VMOVUPS 512(BX), Z8
-	VMOVUPS 576(BX), Z9
-	VMOVUPS 640(BX), Z10
-	VMOVUPS 704(BX), Z11
-	VMOVUPS 768(BX), Z12
-	VMOVUPS 832(BX), Z13
-	VMOVUPS 896(BX), Z14
-
-scatter12x4_begin:
-	MOVQ 24(AX), SI
-	MOVQ DX, DX
-	MOVQ 48(AX), DI
-	MOVQ 64(AX), R8
-	MOVQ 32(AX), R9
-
-scatter12x4_channel:
-	MOVQ CX, R10
-	MOVQ DX, R11
-	MOVQ R9, R12
-
-scatter12x4_row:
-	VMOVUPS      (R10), Z15
-	VMOVUPS      64(R10), Z16
-	VMOVUPS      128(R10), Z17
-	VMOVUPS      192(R10), Z18
-	VMOVUPS      256(R10), Z19
-	VMOVUPS      320(R10), Z20
-	VMOVUPS      384(R10), Z21
-	VMOVUPS      448(R10), Z22
-	VMOVUPS      512(R10), Z23
-	VMOVUPS      576(R10), Z24
-	VMOVUPS      640(R10), Z25
-	VMOVUPS      704(R10), Z26
-	VBROADCASTSS (R11), Z27
-	VFMADD231PS  Z27, Z15, Z0
-	VFMADD231PS  Z27, Z16, Z1
-	VFMADD231PS  Z27, Z17, Z2
-	VFMADD231PS  Z27, Z18, Z3
-	VFMADD231PS  Z27, Z19, Z4
-	VFMADD231PS  Z27, Z20, Z5
-	VFMADD231PS  Z27, Z21, Z6
-	VFMADD231PS  Z27, Z22, Z7
-	VFMADD231PS  Z27, Z23, Z8
-	VFMADD231PS  Z27, Z24, Z9
-	VFMADD231PS  Z27, Z25, Z10
-	VFMADD231PS  Z27, Z26, Z11
-	VBROADCASTSS 4(R11), Z27
-	VFMADD231PS  Z27, Z15, Z1
-	VFMADD231PS  Z27, Z16, Z2
-	VFMADD231PS  Z27, Z17, Z3
-	VFMADD231PS  Z27, Z18, Z4
-	VFMADD231PS  Z27, Z19, Z5
-	VFMADD231PS  Z27, Z20, Z6
-	VFMADD231PS  Z27, Z21, Z7
-	VFMADD231PS  Z27, Z22, Z8
-	VFMADD231PS  Z27, Z23, Z9
-	VFMADD231PS  Z27, Z24, Z10
-	VFMADD231PS  Z27, Z25, Z11
-	VFMADD231PS  Z27, Z26, Z12
-	VBROADCASTSS 8(R11), Z27
-	VFMADD231PS  Z27, Z15, Z2
-	VFMADD231PS  Z27, Z16, Z3
-	VFMADD231PS  Z27, Z17, Z4
-	VFMADD231PS  Z27, Z18, Z5
-	VFMADD231PS  Z27, Z19, Z6
-	VFMADD231PS  Z27, Z20, Z7
-	VFMADD231PS  Z27, Z21, Z8
-	VFMADD231PS  Z27, Z22, Z9
-	VFMADD231PS  Z27, Z23, Z10
-	VFMADD231PS  Z27, Z24, Z11
-	VFMADD231PS  Z27, Z25, Z12
-	VFMADD231PS  Z27, Z26, Z13
-	VBROADCASTSS 12(R11), Z27
-	VFMADD231PS  Z27, Z15, Z3
-	VFMADD231PS  Z27, Z16, Z4
-	VFMADD231PS  Z27, Z17, Z5
-	VFMADD231PS  Z27, Z18, Z6
-	VFMADD231PS  Z27, Z19, Z7
-	VFMADD231PS  Z27, Z20, Z8
-	VFMADD231PS  Z27, Z21, Z9
-	VFMADD231PS  Z27, Z22, Z10
-	VFMADD231PS  Z27, Z23, Z11
-	VFMADD231PS  Z27, Z24, Z12
-	VFMADD231PS  Z27, Z25, Z13
-	VFMADD231PS  Z27, Z26, Z14
-	ADDQ         DI, R10
-	ADDQ         R8, R11
-	DECQ         R12
-	JNZ          scatter12x4_row
-	ADDQ         40(AX), CX
-	ADDQ         56(AX), DX
-	DECQ         SI
-	JNZ          scatter12x4_channel
-	VMOVUPS      Z0, (BX)
-	VMOVUPS      Z1, 64(BX)
-	VMOVUPS      Z2, 128(BX)
-	VMOVUPS      Z3, 192(BX)
-	VMOVUPS      Z4, 256(BX)
-	VMOVUPS      Z5, 320(BX)
-	VMOVUPS      Z6, 384(BX)
-	VMOVUPS      Z7, 448(BX)
-	VMOVUPS      Z8, 512(BX)
-	VMOVUPS      Z9, 576(BX)
-	VMOVUPS      Z10, 640(BX)
-	VMOVUPS      Z11, 704(BX)
-	VMOVUPS      Z12, 768(BX)
-	VMOVUPS      Z13, 832(BX)
-	VMOVUPS      Z14, 896(BX)
-	VZEROUPPER
-	RET
-
-// func scatter13x4_avx512(a *uint64)
-// Requires: AVX, AVX512F
-TEXT ·scatter13x4_avx512(SB), NOSPLIT, $0-8
-	MOVQ   a+0(FP), AX
-	MOVQ   (AX), CX
-	MOVQ   8(AX), DX
-	MOVQ   16(AX), BX
-	CMPQ   72(AX), $0x01
-	JE     scatter13x4_accumulate
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	VPXORD Z11, Z11, Z11
-	VPXORD Z12, Z12, Z12
-	VPXORD Z13, Z13, Z13
-	VPXORD Z14, Z14, Z14
-	VPXORD Z15, Z15, Z15
-	JMP    scatter13x4_begin
-
-scatter13x4_accumulate:
-	VMOVUPS (BX), Z0
-	VMOVUPS 64(BX), Z1
-	VMOVUPS 128(BX), Z2
-	VMOVUPS 192(BX), Z3
-	VMOVUPS 256(BX), Z4
-	VMOVUPS 320(BX), Z5
-	VMOVUPS 384(BX), Z6
-	VMOVUPS 448(BX), Z7
-	VMOVUPS 512(BX), Z8
-	VMOVUPS 576(BX), Z9
-	VMOVUPS 640(BX), Z10
-	VMOVUPS 704(BX), Z11
-	VMOVUPS 768(BX), Z12
-	VMOVUPS 832(BX), Z13
-	VMOVUPS 896(BX), Z14
-	VMOVUPS 960(BX), Z15
-
-scatter13x4_begin:
-	MOVQ 24(AX), SI
-	MOVQ DX, DX
-	MOVQ 48(AX), DI
-	MOVQ 64(AX), R8
-	MOVQ 32(AX), R9
-
-scatter13x4_channel:
-	MOVQ CX, R10
-	MOVQ DX, R11
-	MOVQ R9, R12
-
-scatter13x4_row:
-	VMOVUPS      (R10), Z16
-	VMOVUPS      64(R10), Z17
-	VMOVUPS      128(R10), Z18
-	VMOVUPS      192(R10), Z19
-	VMOVUPS      256(R10), Z20
-	VMOVUPS      320(R10), Z21
-	VMOVUPS      384(R10), Z22
-	VMOVUPS      448(R10), Z23
-	VMOVUPS      512(R10), Z24
-	VMOVUPS      576(R10), Z25
-	VMOVUPS      640(R10), Z26
-	VMOVUPS      704(R10), Z27
-	VMOVUPS      768(R10), Z28
-	VBROADCASTSS (R11), Z29
-	VFMADD231PS  Z29, Z16, Z0
-	VFMADD231PS  Z29, Z17, Z1
-	VFMADD231PS  Z29, Z18, Z2
-	VFMADD231PS  Z29, Z19, Z3
-	VFMADD231PS  Z29, Z20, Z4
-	VFMADD231PS  Z29, Z21, Z5
-	VFMADD231PS  Z29, Z22, Z6
-	VFMADD231PS  Z29, Z23, Z7
-	VFMADD231PS  Z29, Z24, Z8
-	VFMADD231PS  Z29, Z25, Z9
-	VFMADD231PS  Z29, Z26, Z10
-	VFMADD231PS  Z29, Z27, Z11
-	VFMADD231PS  Z29, Z28, Z12
-	VBROADCASTSS 4(R11), Z29
-	VFMADD231PS  Z29, Z16, Z1
-	VFMADD231PS  Z29, Z17, Z2
-	VFMADD231PS  Z29, Z18, Z3
-	VFMADD231PS  Z29, Z19, Z4
-	VFMADD231PS  Z29, Z20, Z5
-	VFMADD231PS  Z29, Z21, Z6
-	VFMADD231PS  Z29, Z22, Z7
-	VFMADD231PS  Z29, Z23, Z8
-	VFMADD231PS  Z29, Z24, Z9
-	VFMADD231PS  Z29, Z25, Z10
-	VFMADD231PS  Z29, Z26, Z11
-	VFMADD231PS  Z29, Z27, Z12
-	VFMADD231PS  Z29, Z28, Z13
-	VBROADCASTSS 8(R11), Z29
-	VFMADD231PS  Z29, Z16, Z2
-	VFMADD231PS  Z29, Z17, Z3
-	VFMADD231PS  Z29, Z18, Z4
-	VFMADD231PS  Z29, Z19, Z5
-	VFMADD231PS  Z29, Z20, Z6
-	VFMADD231PS  Z29, Z21, Z7
-	VFMADD231PS  Z29, Z22, Z8
-	VFMADD231PS  Z29, Z23, Z9
-	VFMADD231PS  Z29, Z24, Z10
-	VFMADD231PS  Z29, Z25, Z11
-	VFMADD231PS  Z29, Z26, Z12
-	VFMADD231PS  Z29, Z27, Z13
-	VFMADD231PS  Z29, Z28, Z14
-	VBROADCASTSS 12(R11), Z29
-	VFMADD231PS  Z29, Z16, Z3
-	VFMADD231PS  Z29, Z17, Z4
-	VFMADD231PS  Z29, Z18, Z5
-	VFMADD231PS  Z29, Z19, Z6
-	VFMADD231PS  Z29, Z20, Z7
-	VFMADD231PS  Z29, Z21, Z8
-	VFMADD231PS  Z29, Z22, Z9
-	VFMADD231PS  Z29, Z23, Z10
-	VFMADD231PS  Z29, Z24, Z11
-	VFMADD231PS  Z29, Z25, Z12
-	VFMADD231PS  Z29, Z26, Z13
-	VFMADD231PS  Z29, Z27, Z14
-	VFMADD231PS  Z29, Z28, Z15
-	ADDQ         DI, R10
-	ADDQ         R8, R11
-	DECQ         R12
-	JNZ          scatter13x4_row
-	ADDQ         40(AX), CX
-	ADDQ         56(AX), DX
-	DECQ         SI
-	JNZ          scatter13x4_channel
-	VMOVUPS      Z0, (BX)
-	VMOVUPS      Z1, 64(BX)
-	VMOVUPS      Z2, 128(BX)
-	VMOVUPS      Z3, 192(BX)
-	VMOVUPS      Z4, 256(BX)
-	VMOVUPS      Z5, 320(BX)
-	VMOVUPS      Z6, 384(BX)
-	VMOVUPS      Z7, 448(BX)
-	VMOVUPS      Z8, 512(BX)
-	VMOVUPS      Z9, 576(BX)
-	VMOVUPS      Z10, 640(BX)
-	VMOVUPS      Z11, 704(BX)
-	VMOVUPS      Z12, 768(BX)
-	VMOVUPS      Z13, 832(BX)
-	VMOVUPS      Z14, 896(BX)
-	VMOVUPS      Z15, 960(BX)
-	VZEROUPPER
-	RET
-
-// func scatter1x5_avx512(a *uint64)
-// Requires: AVX, AVX512F
-TEXT ·scatter1x5_avx512(SB), NOSPLIT, $0-8
-	MOVQ   a+0(FP), AX
-	MOVQ   (AX), CX
-	MOVQ   8(AX), DX
-	MOVQ   16(AX), BX
-	CMPQ   72(AX), $0x01
-	JE     scatter1x5_accumulate
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	JMP    scatter1x5_begin
-
-scatter1x5_accumulate:
-	VMOVUPS (BX), Z0
-	VMOVUPS 64(BX), Z1
-	VMOVUPS 128(BX), Z2
-	VMOVUPS 192(BX), Z3
-	VMOVUPS 256(BX), Z4
-
-scatter1x5_begin:
-	MOVQ 24(AX), SI
-	MOVQ DX, DX
-	MOVQ 48(AX), DI
-	MOVQ 64(AX), R8
-	MOVQ 32(AX), R9
-
-scatter1x5_channel:
-	MOVQ CX, R10
-	MOVQ DX, R11
-	MOVQ R9, R12
-
-scatter1x5_row:
-	VMOVUPS      (R10), Z5
-	VBROADCASTSS (R11), Z6
-	VFMADD231PS  Z6, Z5, Z0
-	VBROADCASTSS 4(R11), Z6
-	VFMADD231PS  Z6, Z5, Z1
-	VBROADCASTSS 8(R11), Z6
-	VFMADD231PS  Z6, Z5, Z2
-	VBROADCASTSS 12(R11), Z6
-	VFMADD231PS  Z6, Z5, Z3
-	VBROADCASTSS 16(R11), Z6
-	VFMADD231PS  Z6, Z5, Z4
-	ADDQ         DI, R10
-	ADDQ         R8, R11
-	DECQ         R12
-	JNZ          scatter1x5_row
-	ADDQ         40(AX), CX
-	ADDQ         56(AX), DX
-	DECQ         SI
-	JNZ          scatter1x5_channel
-	VMOVUPS      Z0, (BX)
-	VMOVUPS      Z1, 64(BX)
-	VMOVUPS      Z2, 128(BX)
-	VMOVUPS      Z3, 192(BX)
-	VMOVUPS      Z4, 256(BX)
-	VZEROUPPER
-	RET
-
-// func scatter2x5_avx512(a *uint64)
-// Requires: AVX, AVX512F
-TEXT ·scatter2x5_avx512(SB), NOSPLIT, $0-8
-	MOVQ   a+0(FP), AX
-	MOVQ   (AX), CX
-	MOVQ   8(AX), DX
-	MOVQ   16(AX), BX
-	CMPQ   72(AX), $0x01
-	JE     scatter2x5_accumulate
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	JMP    scatter2x5_begin
-
-scatter2x5_accumulate:
-	VMOVUPS (BX), Z0
-	VMOVUPS 64(BX), Z1
-	VMOVUPS 128(BX), Z2
-	VMOVUPS 192(BX), Z3
-	VMOVUPS 256(BX), Z4
-	VMOVUPS 320(BX), Z5
-
-scatter2x5_begin:
-	MOVQ 24(AX), SI
-	MOVQ DX, DX
-	MOVQ 48(AX), DI
-	MOVQ 64(AX), R8
-	MOVQ 32(AX), R9
-
-scatter2x5_channel:
-	MOVQ CX, R10
-	MOVQ DX, R11
-	MOVQ R9, R12
-
-scatter2x5_row:
-	VMOVUPS      (R10), Z6
-	VMOVUPS      64(R10), Z7
-	VBROADCASTSS (R11), Z8
-	VFMADD231PS  Z8, Z6, Z0
-	VFMADD231PS  Z8, Z7, Z1
-	VBROADCASTSS 4(R11), Z8
-	VFMADD231PS  Z8, Z6, Z1
-	VFMADD231PS  Z8, Z7, Z2
-	VBROADCASTSS 8(R11), Z8
-	VFMADD231PS  Z8, Z6, Z2
-	VFMADD231PS  Z8, Z7, Z3
-	VBROADCASTSS 12(R11), Z8
-	VFMADD231PS  Z8, Z6, Z3
-	VFMADD231PS  Z8, Z7, Z4
-	VBROADCASTSS 16(R11), Z8
-	VFMADD231PS  Z8, Z6, Z4
-	VFMADD231PS  Z8, Z7, Z5
-	ADDQ         DI, R10
-	ADDQ         R8, R11
-	DECQ         R12
-	JNZ          scatter2x5_row
-	ADDQ         40(AX), CX
-	ADDQ         56(AX), DX
-	DECQ         SI
-	JNZ          scatter2x5_channel
-	VMOVUPS      Z0, (BX)
-	VMOVUPS      Z1, 64(BX)
-	VMOVUPS      Z2, 128(BX)
-	VMOVUPS      Z3, 192(BX)
-	VMOVUPS      Z4, 256(BX)
-	VMOVUPS      Z5, 320(BX)
-	VZEROUPPER
-	RET
-
-// func scatter3x5_avx512(a *uint64)
-// Requires: AVX, AVX512F
-TEXT ·scatter3x5_avx512(SB), NOSPLIT, $0-8
-	MOVQ   a+0(FP), AX
-	MOVQ   (AX), CX
-	MOVQ   8(AX), DX
-	MOVQ   16(AX), BX
-	CMPQ   72(AX), $0x01
-	JE     scatter3x5_accumulate
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	JMP    scatter3x5_begin
-
-scatter3x5_accumulate:
-	VMOVUPS (BX), Z0
-	VMOVUPS 64(BX), Z1
-	VMOVUPS 128(BX), Z2
-	VMOVUPS 192(BX), Z3
-	VMOVUPS 256(BX), Z4
-	VMOVUPS 320(BX), Z5
-	VMOVUPS 384(BX), Z6
-
-scatter3x5_begin:
-	MOVQ 24(AX), SI
-	MOVQ DX, DX
-	MOVQ 48(AX), DI
-	MOVQ 64(AX), R8
-	MOVQ 32(AX), R9
-
-scatter3x5_channel:
-	MOVQ CX, R10
-	MOVQ DX, R11
-	MOVQ R9, R12
-
-scatter3x5_row:
-	VMOVUPS      (R10), Z7
-	VMOVUPS      64(R10), Z8
-	VMOVUPS      128(R10), Z9
-	VBROADCASTSS (R11), Z10
-	VFMADD231PS  Z10, Z7, Z0
-	VFMADD231PS  Z10, Z8, Z1
-	VFMADD231PS  Z10, Z9, Z2
-	VBROADCASTSS 4(R11), Z10
-	VFMADD231PS  Z10, Z7, Z1
-	VFMADD231PS  Z10, Z8, Z2
-	VFMADD231PS  Z10, Z9, Z3
-	VBROADCASTSS 8(R11), Z10
-	VFMADD231PS  Z10, Z7, Z2
-	VFMADD231PS  Z10, Z8, Z3
-	VFMADD231PS  Z10, Z9, Z4
-	VBROADCASTSS 12(R11), Z10
-	VFMADD231PS  Z10, Z7, Z3
-	VFMADD231PS  Z10, Z8, Z4
-	VFMADD231PS  Z10, Z9, Z5
-	VBROADCASTSS 16(R11), Z10
-	VFMADD231PS  Z10, Z7, Z4
-	VFMADD231PS  Z10, Z8, Z5
-	VFMADD231PS  Z10, Z9, Z6
-	ADDQ         DI, R10
-	ADDQ         R8, R11
-	DECQ         R12
-	JNZ          scatter3x5_row
-	ADDQ         40(AX), CX
-	ADDQ         56(AX), DX
-	DECQ         SI
-	JNZ          scatter3x5_channel
-	VMOVUPS      Z0, (BX)
-	VMOVUPS      Z1, 64(BX)
-	VMOVUPS      Z2, 128(BX)
-	VMOVUPS      Z3, 192(BX)
-	VMOVUPS      Z4, 256(BX)
-	VMOVUPS      Z5, 320(BX)
-	VMOVUPS      Z6, 384(BX)
-	VZEROUPPER
-	RET
-
-// func scatter4x5_avx512(a *uint64)
-// Requires: AVX, AVX512F
-TEXT ·scatter4x5_avx512(SB), NOSPLIT, $0-8
-	MOVQ   a+0(FP), AX
-	MOVQ   (AX), CX
-	MOVQ   8(AX), DX
-	MOVQ   16(AX), BX
-	CMPQ   72(AX), $0x01
-	JE     scatter4x5_accumulate
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	JMP    scatter4x5_begin
-
-scatter4x5_accumulate:
-	VMOVUPS (BX), Z0
-	VMOVUPS 64(BX), Z1
-	VMOVUPS 128(BX), Z2
-	VMOVUPS 192(BX), Z3
-	VMOVUPS 256(BX), Z4
-	VMOVUPS 320(BX), Z5
-	VMOVUPS 384(BX), Z6
-	VMOVUPS 448(BX), Z7
-
-scatter4x5_begin:
-	MOVQ 24(AX), SI
-	MOVQ DX, DX
-	MOVQ 48(AX), DI
-	MOVQ 64(AX), R8
-	MOVQ 32(AX), R9
-
-scatter4x5_channel:
-	MOVQ CX, R10
-	MOVQ DX, R11
-	MOVQ R9, R12
-
-scatter4x5_row:
-	VMOVUPS      (R10), Z8
-	VMOVUPS      64(R10), Z9
-	VMOVUPS      128(R10), Z10
-	VMOVUPS      192(R10), Z11
-	VBROADCASTSS (R11), Z12
-	VFMADD231PS  Z12, Z8, Z0
-	VFMADD231PS  Z12, Z9, Z1
-	VFMADD231PS  Z12, Z10, Z2
-	VFMADD231PS  Z12, Z11, Z3
-	VBROADCASTSS 4(R11), Z12
-	VFMADD231PS  Z12, Z8, Z1
-	VFMADD231PS  Z12, Z9, Z2
-	VFMADD231PS  Z12, Z10, Z3
-	VFMADD231PS  Z12, Z11, Z4
-	VBROADCASTSS 8(R11), Z12
-	VFMADD231PS  Z12, Z8, Z2
-	VFMADD231PS  Z12, Z9, Z3
-	VFMADD231PS  Z12, Z10, Z4
-	VFMADD231PS  Z12, Z11, Z5
-	VBROADCASTSS 12(R11), Z12
-	VFMADD231PS  Z12, Z8, Z3
-	VFMADD231PS  Z12, Z9, Z4
-	VFMADD231PS  Z12, Z10, Z5
-	VFMADD231PS  Z12, Z11, Z6
-	VBROADCASTSS 16(R11), Z12
-	VFMADD231PS  Z12, Z8, Z4
-	VFMADD231PS  Z12, Z9, Z5
-	VFMADD231PS  Z12, Z10, Z6
-	VFMADD231PS  Z12, Z11, Z7
-	ADDQ         DI, R10
-	ADDQ         R8, R11
-	DECQ         R12
-	JNZ          scatter4x5_row
-	ADDQ         40(AX), CX
-	ADDQ         56(AX), DX
-	DECQ         SI
-	JNZ          scatter4x5_channel
-	VMOVUPS      Z0, (BX)
-	VMOVUPS      Z1, 64(BX)
-	VMOVUPS      Z2, 128(BX)
-	VMOVUPS      Z3, 192(BX)
-	VMOVUPS      Z4, 256(BX)
-	VMOVUPS      Z5, 320(BX)
-	VMOVUPS      Z6, 384(BX)
-	VMOVUPS      Z7, 448(BX)
-	VZEROUPPER
-	RET
-
-// func scatter5x5_avx512(a *uint64)
-// Requires: AVX, AVX512F
-TEXT ·scatter5x5_avx512(SB), NOSPLIT, $0-8
-	MOVQ   a+0(FP), AX
-	MOVQ   (AX), CX
-	MOVQ   8(AX), DX
-	MOVQ   16(AX), BX
-	CMPQ   72(AX), $0x01
-	JE     scatter5x5_accumulate
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	JMP    scatter5x5_begin
-
-scatter5x5_accumulate:
-	VMOVUPS (BX), Z0
-	VMOVUPS 64(BX), Z1
-	VMOVUPS 128(BX), Z2
-	VMOVUPS 192(BX), Z3
-	VMOVUPS 256(BX), Z4
-	VMOVUPS 320(BX), Z5
-	VMOVUPS 384(BX), Z6
-	VMOVUPS 448(BX), Z7
-	VMOVUPS 512(BX), Z8
-
-scatter5x5_begin:
-	MOVQ 24(AX), SI
-	MOVQ DX, DX
-	MOVQ 48(AX), DI
-	MOVQ 64(AX), R8
-	MOVQ 32(AX), R9
-
-scatter5x5_channel:
-	MOVQ CX, R10
-	MOVQ DX, R11
-	MOVQ R9, R12
-
-scatter5x5_row:
-	VMOVUPS      (R10), Z9
-	VMOVUPS      64(R10), Z10
-	VMOVUPS      128(R10), Z11
-	VMOVUPS      192(R10), Z12
-	VMOVUPS      256(R10), Z13
-	VBROADCASTSS (R11), Z14
-	VFMADD231PS  Z14, Z9, Z0
-	VFMADD231PS  Z14, Z10, Z1
-	VFMADD231PS  Z14, Z11, Z2
-	VFMADD231PS  Z14, Z12, Z3
-	VFMADD231PS  Z14, Z13, Z4
-	VBROADCASTSS 4(R11), Z14
-	VFMADD231PS  Z14, Z9, Z1
-	VFMADD231PS  Z14, Z10, Z2
-	VFMADD231PS  Z14, Z11, Z3
-	VFMADD231PS  Z14, Z12, Z4
-	VFMADD231PS  Z14, Z13, Z5
-	VBROADCASTSS 8(R11), Z14
-	VFMADD231PS  Z14, Z9, Z2
-	VFMADD231PS  Z14, Z10, Z3
-	VFMADD231PS  Z14, Z11, Z4
-	VFMADD231PS  Z14, Z12, Z5
-	VFMADD231PS  Z14, Z13, Z6
-	VBROADCASTSS 12(R11), Z14
-	VFMADD231PS  Z14, Z9, Z3
-	VFMADD231PS  Z14, Z10, Z4
-	VFMADD231PS  Z14, Z11, Z5
-	VFMADD231PS  Z14, Z12, Z6
-	VFMADD231PS  Z14, Z13, Z7
-	VBROADCASTSS 16(R11), Z14
-	VFMADD231PS  Z14, Z9, Z4
-	VFMADD231PS  Z14, Z10, Z5
-	VFMADD231PS  Z14, Z11, Z6
-	VFMADD231PS  Z14, Z12, Z7
-	VFMADD231PS  Z14, Z13, Z8
-	ADDQ         DI, R10
-	ADDQ         R8, R11
-	DECQ         R12
-	JNZ          scatter5x5_row
-	ADDQ         40(AX), CX
-	ADDQ         56(AX), DX
-	DECQ         SI
-	JNZ          scatter5x5_channel
-	VMOVUPS      Z0, (BX)
-	VMOVUPS      Z1, 64(BX)
-	VMOVUPS      Z2, 128(BX)
-	VMOVUPS      Z3, 192(BX)
-	VMOVUPS      Z4, 256(BX)
-	VMOVUPS      Z5, 320(BX)
-	VMOVUPS      Z6, 384(BX)
-	VMOVUPS      Z7, 448(BX)
-	VMOVUPS      Z8, 512(BX)
-	VZEROUPPER
-	RET
-
-// func scatter6x5_avx512(a *uint64)
-// Requires: AVX, AVX512F
-TEXT ·scatter6x5_avx512(SB), NOSPLIT, $0-8
-	MOVQ   a+0(FP), AX
-	MOVQ   (AX), CX
-	MOVQ   8(AX), DX
-	MOVQ   16(AX), BX
-	CMPQ   72(AX), $0x01
-	JE     scatter6x5_accumulate
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	JMP    scatter6x5_begin
-
-scatter6x5_accumulate:
-	VMOVUPS (BX), Z0
-	VMOVUPS 64(BX), Z1
-	VMOVUPS 128(BX), Z2
-	VMOVUPS 192(BX), Z3
-	VMOVUPS 256(BX), Z4
-	VMOVUPS 320(BX), Z5
-	VMOVUPS 384(BX), Z6
-	VMOVUPS 448(BX), Z7
-	VMOVUPS 512(BX), Z8
-	VMOVUPS 576(BX), Z9
-
-scatter6x5_begin:
-	MOVQ 24(AX), SI
-	MOVQ DX, DX
-	MOVQ 48(AX), DI
-	MOVQ 64(AX), R8
-	MOVQ 32(AX), R9
-
-scatter6x5_channel:
-	MOVQ CX, R10
-	MOVQ DX, R11
-	MOVQ R9, R12
-
-scatter6x5_row:
-	VMOVUPS      (R10), Z10
-	VMOVUPS      64(R10), Z11
-	VMOVUPS      128(R10), Z12
-	VMOVUPS      192(R10), Z13
-	VMOVUPS      256(R10), Z14
-	VMOVUPS      320(R10), Z15
-	VBROADCASTSS (R11), Z16
-	VFMADD231PS  Z16, Z10, Z0
-	VFMADD231PS  Z16, Z11, Z1
-	VFMADD231PS  Z16, Z12, Z2
-	VFMADD231PS  Z16, Z13, Z3
-	VFMADD231PS  Z16, Z14, Z4
-	VFMADD231PS  Z16, Z15, Z5
-	VBROADCASTSS 4(R11), Z16
-	VFMADD231PS  Z16, Z10, Z1
-	VFMADD231PS  Z16, Z11, Z2
-	VFMADD231PS  Z16, Z12, Z3
-	VFMADD231PS  Z16, Z13, Z4
-	VFMADD231PS  Z16, Z14, Z5
-	VFMADD231PS  Z16, Z15, Z6
-	VBROADCASTSS 8(R11), Z16
-	VFMADD231PS  Z16, Z10, Z2
-	VFMADD231PS  Z16, Z11, Z3
-	VFMADD231PS  Z16, Z12, Z4
-	VFMADD231PS  Z16, Z13, Z5
-	VFMADD231PS  Z16, Z14, Z6
-	VFMADD231PS  Z16, Z15, Z7
-	VBROADCASTSS 12(R11), Z16
-	VFMADD231PS  Z16, Z10, Z3
-	VFMADD231PS  Z16, Z11, Z4
-	VFMADD231PS  Z16, Z12, Z5
-	VFMADD231PS  Z16, Z13, Z6
-	VFMADD231PS  Z16, Z14, Z7
-	VFMADD231PS  Z16, Z15, Z8
-	VBROADCASTSS 16(R11), Z16
-	VFMADD231PS  Z16, Z10, Z4
-	VFMADD231PS  Z16, Z11, Z5
-	VFMADD231PS  Z16, Z12, Z6
-	VFMADD231PS  Z16, Z13, Z7
-	VFMADD231PS  Z16, Z14, Z8
-	VFMADD231PS  Z16, Z15, Z9
-	ADDQ         DI, R10
-	ADDQ         R8, R11
-	DECQ         R12
-	JNZ          scatter6x5_row
-	ADDQ         40(AX), CX
-	ADDQ         56(AX), DX
-	DECQ         SI
-	JNZ          scatter6x5_channel
-	VMOVUPS      Z0, (BX)
-	VMOVUPS      Z1, 64(BX)
-	VMOVUPS      Z2, 128(BX)
-	VMOVUPS      Z3, 192(BX)
-	VMOVUPS      Z4, 256(BX)
-	VMOVUPS      Z5, 320(BX)
-	VMOVUPS      Z6, 384(BX)
-	VMOVUPS      Z7, 448(BX)
-	VMOVUPS      Z8, 512(BX)
-	VMOVUPS      Z9, 576(BX)
-	VZEROUPPER
-	RET
-
-// func scatter7x5_avx512(a *uint64)
-// Requires: AVX, AVX512F
-TEXT ·scatter7x5_avx512(SB), NOSPLIT, $0-8
-	MOVQ   a+0(FP), AX
-	MOVQ   (AX), CX
-	MOVQ   8(AX), DX
-	MOVQ   16(AX), BX
-	CMPQ   72(AX), $0x01
-	JE     scatter7x5_accumulate
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	JMP    scatter7x5_begin
-
-scatter7x5_accumulate:
-	VMOVUPS (BX), Z0
-	VMOVUPS 64(BX), Z1
-	VMOVUPS 128(BX), Z2
-	VMOVUPS 192(BX), Z3
-	VMOVUPS 256(BX), Z4
-	VMOVUPS 320(BX), Z5
-	VMOVUPS 384(BX), Z6
-	VMOVUPS 448(BX), Z7
-	VMOVUPS 512(BX), Z8
-	VMOVUPS 576(BX), Z9
-	VMOVUPS 640(BX), Z10
-
-scatter7x5_begin:
-	MOVQ 24(AX), SI
-	MOVQ DX, DX
-	MOVQ 48(AX), DI
-	MOVQ 64(AX), R8
-	MOVQ 32(AX), R9
-
-scatter7x5_channel:
-	MOVQ CX, R10
-	MOVQ DX, R11
-	MOVQ R9, R12
-
-scatter7x5_row:
-	VMOVUPS      (R10), Z11
-	VMOVUPS      64(R10), Z12
-	VMOVUPS      128(R10), Z13
-	VMOVUPS      192(R10), Z14
-	VMOVUPS      256(R10), Z15
-	VMOVUPS      320(R10), Z16
-	VMOVUPS      384(R10), Z17
-	VBROADCASTSS (R11), Z18
-	VFMADD231PS  Z18, Z11, Z0
-	VFMADD231PS  Z18, Z12, Z1
-	VFMADD231PS  Z18, Z13, Z2
-	VFMADD231PS  Z18, Z14, Z3
-	VFMADD231PS  Z18, Z15, Z4
-	VFMADD231PS  Z18, Z16, Z5
-	VFMADD231PS  Z18, Z17, Z6
-	VBROADCASTSS 4(R11), Z18
-	VFMADD231PS  Z18, Z11, Z1
-	VFMADD231PS  Z18, Z12, Z2
-	VFMADD231PS  Z18, Z13, Z3
-	VFMADD231PS  Z18, Z14, Z4
-	VFMADD231PS  Z18, Z15, Z5
-	VFMADD231PS  Z18, Z16, Z6
-	VFMADD231PS  Z18, Z17, Z7
-	VBROADCASTSS 8(R11), Z18
-	VFMADD231PS  Z18, Z11, Z2
-	VFMADD231PS  Z18, Z12, Z3
-	VFMADD231PS  Z18, Z13, Z4
-	VFMADD231PS  Z18, Z14, Z5
-	VFMADD231PS  Z18, Z15, Z6
-	VFMADD231PS  Z18, Z16, Z7
-	VFMADD231PS  Z18, Z17, Z8
-	VBROADCASTSS 12(R11), Z18
-	VFMADD231PS  Z18, Z11, Z3
-	VFMADD231PS  Z18, Z12, Z4
-	VFMADD231PS  Z18, Z13, Z5
-	VFMADD231PS  Z18, Z14, Z6
-	VFMADD231PS  Z18, Z15, Z7
-	VFMADD231PS  Z18, Z16, Z8
-	VFMADD231PS  Z18, Z17, Z9
-	VBROADCASTSS 16(R11), Z18
-	VFMADD231PS  Z18, Z11, Z4
-	VFMADD231PS  Z18, Z12, Z5
-	VFMADD231PS  Z18, Z13, Z6
-	VFMADD231PS  Z18, Z14, Z7
-	VFMADD231PS  Z18, Z15, Z8
-	VFMADD231PS  Z18, Z16, Z9
-	VFMADD231PS  Z18, Z17, Z10
-	ADDQ         DI, R10
-	ADDQ         R8, R11
-	DECQ         R12
-	JNZ          scatter7x5_row
-	ADDQ         40(AX), CX
-	ADDQ         56(AX), DX
-	DECQ         SI
-	JNZ          scatter7x5_channel
-	VMOVUPS      Z0, (BX)
-	VMOVUPS      Z1, 64(BX)
-	VMOVUPS      Z2, 128(BX)
-	VMOVUPS      Z3, 192(BX)
-	VMOVUPS      Z4, 256(BX)
-	VMOVUPS      Z5, 320(BX)
-	VMOVUPS      Z6, 384(BX)
-	VMOVUPS      Z7, 448(BX)
-	VMOVUPS      Z8, 512(BX)
-	VMOVUPS      Z9, 576(BX)
-	VMOVUPS      Z10, 640(BX)
-	VZEROUPPER
-	RET
-
-// func scatter8x5_avx512(a *uint64)
-// Requires: AVX, AVX512F
-TEXT ·scatter8x5_avx512(SB), NOSPLIT, $0-8
-	MOVQ   a+0(FP), AX
-	MOVQ   (AX), CX
-	MOVQ   8(AX), DX
-	MOVQ   16(AX), BX
-	CMPQ   72(AX), $0x01
-	JE     scatter8x5_accumulate
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	VPXORD Z11, Z11, Z11
-	JMP    scatter8x5_begin
-
-scatter8x5_accumulate:
-	VMOVUPS (BX), Z0
-	VMOVUPS 64(BX), Z1
-	VMOVUPS 128(BX), Z2
-	VMOVUPS 192(BX), Z3
-	VMOVUPS 256(BX), Z4
-	VMOVUPS 320(BX), Z5
-	VMOVUPS 384(BX), Z6
-	VMOVUPS 448(BX), Z7
-	VMOVUPS 512(BX), Z8
-	VMOVUPS 576(BX), Z9
-	VMOVUPS 640(BX), Z10
-	VMOVUPS 704(BX), Z11
-
-scatter8x5_begin:
-	MOVQ 24(AX), SI
-	MOVQ DX, DX
-	MOVQ 48(AX), DI
-	MOVQ 64(AX), R8
-	MOVQ 32(AX), R9
-
-scatter8x5_channel:
-	MOVQ CX, R10
-	MOVQ DX, R11
-	MOVQ R9, R12
-
-scatter8x5_row:
-	VMOVUPS      (R10), Z12
-	VMOVUPS      64(R10), Z13
-	VMOVUPS      128(R10), Z14
-	VMOVUPS      192(R10), Z15
-	VMOVUPS      256(R10), Z16
-	VMOVUPS      320(R10), Z17
-	VMOVUPS      384(R10), Z18
-	VMOVUPS      448(R10), Z19
-	VBROADCASTSS (R11), Z20
-	VFMADD231PS  Z20, Z12, Z0
-	VFMADD231PS  Z20, Z13, Z1
-	VFMADD231PS  Z20, Z14, Z2
-	VFMADD231PS  Z20, Z15, Z3
-	VFMADD231PS  Z20, Z16, Z4
-	VFMADD231PS  Z20, Z17, Z5
-	VFMADD231PS  Z20, Z18, Z6
-	VFMADD231PS  Z20, Z19, Z7
-	VBROADCASTSS 4(R11), Z20
-	VFMADD231PS  Z20, Z12, Z1
-	VFMADD231PS  Z20, Z13, Z2
-	VFMADD231PS  Z20, Z14, Z3
-	VFMADD231PS  Z20, Z15, Z4
-	VFMADD231PS  Z20, Z16, Z5
-	VFMADD231PS  Z20, Z17, Z6
-	VFMADD231PS  Z20, Z18, Z7
-	VFMADD231PS  Z20, Z19, Z8
-	VBROADCASTSS 8(R11), Z20
-	VFMADD231PS  Z20, Z12, Z2
-	VFMADD231PS  Z20, Z13, Z3
-	VFMADD231PS  Z20, Z14, Z4
-	VFMADD231PS  Z20, Z15, Z5
-	VFMADD231PS  Z20, Z16, Z6
-	VFMADD231PS  Z20, Z17, Z7
-	VFMADD231PS  Z20, Z18, Z8
-	VFMADD231PS  Z20, Z19, Z9
-	VBROADCASTSS 12(R11), Z20
-	VFMADD231PS  Z20, Z12, Z3
-	VFMADD231PS  Z20, Z13, Z4
-	VFMADD231PS  Z20, Z14, Z5
-	VFMADD231PS  Z20, Z15, Z6
-	VFMADD231PS  Z20, Z16, Z7
-	VFMADD231PS  Z20, Z17, Z8
-	VFMADD231PS  Z20, Z18, Z9
-	VFMADD231PS  Z20, Z19, Z10
-	VBROADCASTSS 16(R11), Z20
-	VFMADD231PS  Z20, Z12, Z4
-	VFMADD231PS  Z20, Z13, Z5
-	VFMADD231PS  Z20, Z14, Z6
-	VFMADD231PS  Z20, Z15, Z7
-	VFMADD231PS  Z20, Z16, Z8
-	VFMADD231PS  Z20, Z17, Z9
-	VFMADD231PS  Z20, Z18, Z10
-	VFMADD231PS  Z20, Z19, Z11
-	ADDQ         DI, R10
-	ADDQ         R8, R11
-	DECQ         R12
-	JNZ          scatter8x5_row
-	ADDQ         40(AX), CX
-	ADDQ         56(AX), DX
-	DECQ         SI
-	JNZ          scatter8x5_channel
-	VMOVUPS      Z0, (BX)
-	VMOVUPS      Z1, 64(BX)
-	VMOVUPS      Z2, 128(BX)
-	VMOVUPS      Z3, 192(BX)
-	VMOVUPS      Z4, 256(BX)
-	VMOVUPS      Z5, 320(BX)
-	VMOVUPS      Z6, 384(BX)
-	VMOVUPS      Z7, 448(BX)
-	VMOVUPS      Z8, 512(BX)
-	VMOVUPS      Z9, 576(BX)
-	VMOVUPS      Z10, 640(BX)
-	VMOVUPS      Z11, 704(BX)
-	VZEROUPPER
-	RET
-
-// func scatter10x5_avx512(a *uint64)
-// Requires: AVX, AVX512F
-TEXT ·scatter10x5_avx512(SB), NOSPLIT, $0-8
-	MOVQ   a+0(FP), AX
-	MOVQ   (AX), CX
-	MOVQ   8(AX), DX
-	MOVQ   16(AX), BX
-	CMPQ   72(AX), $0x01
-	JE     scatter10x5_accumulate
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	VPXORD Z11, Z11, Z11
-	VPXORD Z12, Z12, Z12
-	VPXORD Z13, Z13, Z13
-	JMP    scatter10x5_begin
-
-scatter10x5_accumulate:
-	VMOVUPS (BX), Z0
-	VMOVUPS 64(BX), Z1
-	VMOVUPS 128(BX), Z2
-	VMOVUPS 192(BX), Z3
-	VMOVUPS 256(BX), Z4
-	VMOVUPS 320(BX), Z5
-	VMOVUPS 384(BX), Z6
-	VMOVUPS 448(BX), Z7
-	VMOVUPS 512(BX), Z8
-	VMOVUPS 576(BX), Z9
-	VMOVUPS 640(BX), Z10
-	VMOVUPS 704(BX), Z11
-	VMOVUPS 768(BX), Z12
-	VMOVUPS 832(BX), Z13
-
-scatter10x5_begin:
-	MOVQ 24(AX), SI
-	MOVQ DX, DX
-	MOVQ 48(AX), DI
-	MOVQ 64(AX), R8
-	MOVQ 32(AX), R9
-
-scatter10x5_channel:
-	MOVQ CX, R10
-	MOVQ DX, R11
-	MOVQ R9, R12
-
-scatter10x5_row:
-	VMOVUPS      (R10), Z14
-	VMOVUPS      64(R10), Z15
-	VMOVUPS      128(R10), Z16
-	VMOVUPS      192(R10), Z17
-	VMOVUPS      256(R10), Z18
-	VMOVUPS      320(R10), Z19
-	VMOVUPS      384(R10), Z20
-	VMOVUPS      448(R10), Z21
-	VMOVUPS      512(R10), Z22
-	VMOVUPS      576(R10), Z23
-	VBROADCASTSS (R11), Z24
-	VFMADD231PS  Z24, Z14, Z0
-	VFMADD231PS  Z24, Z15, Z1
-	VFMADD231PS  Z24, Z16, Z2
-	VFMADD231PS  Z24, Z17, Z3
-	VFMADD231PS  Z24, Z18, Z4
-	VFMADD231PS  Z24, Z19, Z5
-	VFMADD231PS  Z24, Z20, Z6
-	VFMADD231PS  Z24, Z21, Z7
-	VFMADD231PS  Z24, Z22, Z8
-	VFMADD231PS  Z24, Z23, Z9
-	VBROADCASTSS 4(R11), Z24
-	VFMADD231PS  Z24, Z14, Z1
-	VFMADD231PS  Z24, Z15, Z2
-	VFMADD231PS  Z24, Z16, Z3
-	VFMADD231PS  Z24, Z17, Z4
-	VFMADD231PS  Z24, Z18, Z5
-	VFMADD231PS  Z24, Z19, Z6
-	VFMADD231PS  Z24, Z20, Z7
-	VFMADD231PS  Z24, Z21, Z8
-	VFMADD231PS  Z24, Z22, Z9
-	VFMADD231PS  Z24, Z23, Z10
-	VBROADCASTSS 8(R11), Z24
-	VFMADD231PS  Z24, Z14, Z2
-	VFMADD231PS  Z24, Z15, Z3
-	VFMADD231PS  Z24, Z16, Z4
-	VFMADD231PS  Z24, Z17, Z5
-	VFMADD231PS  Z24, Z18, Z6
-	VFMADD231PS  Z24, Z19, Z7
-	VFMADD231PS  Z24, Z20, Z8
-	VFMADD231PS  Z24, Z21, Z9
-	VFMADD231PS  Z24, Z22, Z10
-	VFMADD231PS  Z24, Z23, Z11
-	VBROADCASTSS 12(R11), Z24
-	VFMADD231PS  Z24, Z14, Z3
-	VFMADD231PS  Z24, Z15, Z4
-	VFMADD231PS  Z24, Z16, Z5
-	VFMADD231PS  Z24, Z17, Z6
-	VFMADD231PS  Z24, Z18, Z7
-	VFMADD231PS  Z24, Z19, Z8
-	VFMADD231PS  Z24, Z20, Z9
-	VFMADD231PS  Z24, Z21, Z10
-	VFMADD231PS  Z24, Z22, Z11
-	VFMADD231PS  Z24, Z23, Z12
-	VBROADCASTSS 16(R11), Z24
-	VFMADD231PS  Z24, Z14, Z4
-	VFMADD231PS  Z24, Z15, Z5
-	VFMADD231PS  Z24, Z16, Z6
-	VFMADD231PS  Z24, Z17, Z7
-	VFMADD231PS  Z24, Z18, Z8
-	VFMADD231PS  Z24, Z19, Z9
-	VFMADD231PS  Z24, Z20, Z10
-	VFMADD231PS  Z24, Z21, Z11
-	VFMADD231PS  Z24, Z22, Z12
-	VFMADD231PS  Z24, Z23, Z13
-	ADDQ         DI, R10
-	ADDQ         R8, R11
-	DECQ         R12
-	JNZ          scatter10x5_row
-	ADDQ         40(AX), CX
-	ADDQ         56(AX), DX
-	DECQ         SI
-	JNZ          scatter10x5_channel
-	VMOVUPS      Z0, (BX)
-	VMOVUPS      Z1, 64(BX)
-	VMOVUPS      Z2, 128(BX)
-	VMOVUPS      Z3, 192(BX)
-	VMOVUPS      Z4, 256(BX)
-	VMOVUPS      Z5, 320(BX)
-	VMOVUPS      Z6, 384(BX)
-	VMOVUPS      Z7, 448(BX)
-	VMOVUPS      Z8, 512(BX)
-	VMOVUPS      Z9, 576(BX)
-	VMOVUPS      Z10, 640(BX)
-	VMOVUPS      Z11, 704(BX)
-	VMOVUPS      Z12, 768(BX)
-	VMOVUPS      Z13, 832(BX)
-	VZEROUPPER
-	RET
-
-// func scatter12x5_avx512(a *uint64)
-// Requires: AVX, AVX512F
-TEXT ·scatter12x5_avx512(SB), NOSPLIT, $0-8
-	MOVQ   a+0(FP), AX
-	MOVQ   (AX), CX
-	MOVQ   8(AX), DX
-	MOVQ   16(AX), BX
-	CMPQ   72(AX), $0x01
-	JE     scatter12x5_accumulate
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	VPXORD Z11, Z11, Z11
-	VPXORD Z12, Z12, Z12
-	VPXORD Z13, Z13, Z13
-	VPXORD Z14, Z14, Z14
-	VPXORD Z15, Z15, Z15
-	JMP    scatter12x5_begin
-
-scatter12x5_accumulate:
-	VMOVUPS (BX), Z0
-	VMOVUPS 64(BX), Z1
-	VMOVUPS 128(BX), Z2
-	VMOVUPS 192(BX), Z3
-	VMOVUPS 256(BX), Z4
-	VMOVUPS 320(BX), Z5
-	VMOVUPS 384(BX), Z6
-	VMOVUPS 448(BX), Z7
-	VMOVUPS 512(BX), Z8
-	VMOVUPS 576(BX), Z9
-	VMOVUPS 640(BX), Z10
-	VMOVUPS 704(BX), Z11
-	VMOVUPS 768(BX), Z12
-	VMOVUPS 832(BX), Z13
-	VMOVUPS 896(BX), Z14
-	VMOVUPS 960(BX), Z15
-
-scatter12x5_begin:
-	MOVQ 24(AX), SI
-	MOVQ DX, DX
-	MOVQ 48(AX), DI
-	MOVQ 64(AX), R8
-	MOVQ 32(AX), R9
-
-scatter12x5_channel:
-	MOVQ CX, R10
-	MOVQ DX, R11
-	MOVQ R9, R12
-
-scatter12x5_row:
-	VMOVUPS      (R10), Z16
-	VMOVUPS      64(R10), Z17
-	VMOVUPS      128(R10), Z18
-	VMOVUPS      192(R10), Z19
-	VMOVUPS      256(R10), Z20
-	VMOVUPS      320(R10), Z21
-	VMOVUPS      384(R10), Z22
-	VMOVUPS      448(R10), Z23
-	VMOVUPS      512(R10), Z24
-	VMOVUPS      576(R10), Z25
-	VMOVUPS      640(R10), Z26
-	VMOVUPS      704(R10), Z27
-	VBROADCASTSS (R11), Z28
-	VFMADD231PS  Z28, Z16, Z0
-	VFMADD231PS  Z28, Z17, Z1
-	VFMADD231PS  Z28, Z18, Z2
-	VFMADD231PS  Z28, Z19, Z3
-	VFMADD231PS  Z28, Z20, Z4
-	VFMADD231PS  Z28, Z21, Z5
-	VFMADD231PS  Z28, Z22, Z6
-	VFMADD231PS  Z28, Z23, Z7
-	VFMADD231PS  Z28, Z24, Z8
-	VFMADD231PS  Z28, Z25, Z9
-	VFMADD231PS  Z28, Z26, Z10
-	VFMADD231PS  Z28, Z27, Z11
-	VBROADCASTSS 4(R11), Z28
-	VFMADD231PS  Z28, Z16, Z1
-	VFMADD231PS  Z28, Z17, Z2
-	VFMADD231PS  Z28, Z18, Z3
-	VFMADD231PS  Z28, Z19, Z4
-	VFMADD231PS  Z28, Z20, Z5
-	VFMADD231PS  Z28, Z21, Z6
-	VFMADD231PS  Z28, Z22, Z7
-	VFMADD231PS  Z28, Z23, Z8
-	VFMADD231PS  Z28, Z24, Z9
-	VFMADD231PS  Z28, Z25, Z10
-	VFMADD231PS  Z28, Z26, Z11
-	VFMADD231PS  Z28, Z27, Z12
-	VBROADCASTSS 8(R11), Z28
-	VFMADD231PS  Z28, Z16, Z2
-	VFMADD231PS  Z28, Z17, Z3
-	VFMADD231PS  Z28, Z18, Z4
-	VFMADD231PS  Z28, Z19, Z5
-	VFMADD231PS  Z28, Z20, Z6
-	VFMADD231PS  Z28, Z21, Z7
-	VFMADD231PS  Z28, Z22, Z8
-	VFMADD231PS  Z28, Z23, Z9
-	VFMADD231PS  Z28, Z24, Z10
-	VFMADD231PS  Z28, Z25, Z11
-	VFMADD231PS  Z28, Z26, Z12
-	VFMADD231PS  Z28, Z27, Z13
-	VBROADCASTSS 12(R11), Z28
-	VFMADD231PS  Z28, Z16, Z3
-	VFMADD231PS  Z28, Z17, Z4
-	VFMADD231PS  Z28, Z18, Z5
-	VFMADD231PS  Z28, Z19, Z6
-	VFMADD231PS  Z28, Z20, Z7
-	VFMADD231PS  Z28, Z21, Z8
-	VFMADD231PS  Z28, Z22, Z9
-	VFMADD231PS  Z28, Z23, Z10
-	VFMADD231PS  Z28, Z24, Z11
-	VFMADD231PS  Z28, Z25, Z12
-	VFMADD231PS  Z28, Z26, Z13
-	VFMADD231PS  Z28, Z27, Z14
-	VBROADCASTSS 16(R11), Z28
-	VFMADD231PS  Z28, Z16, Z4
-	VFMADD231PS  Z28, Z17, Z5
-	VFMADD231PS  Z28, Z18, Z6
-	VFMADD231PS  Z28, Z19, Z7
-	VFMADD231PS  Z28, Z20, Z8
-	VFMADD231PS  Z28, Z21, Z9
-	VFMADD231PS  Z28, Z22, Z10
-	VFMADD231PS  Z28, Z23, Z11
-	VFMADD231PS  Z28, Z24, Z12
-	VFMADD231PS  Z28, Z25, Z13
-	VFMADD231PS  Z28, Z26, Z14
-	VFMADD231PS  Z28, Z27, Z15
-	ADDQ         DI, R10
-	ADDQ         R8, R11
-	DECQ         R12
-	JNZ          scatter12x5_row
-	ADDQ         40(AX), CX
-	ADDQ         56(AX), DX
-	DECQ         SI
-	JNZ          scatter12x5_channel
-	VMOVUPS      Z0, (BX)
-	VMOVUPS      Z1, 64(BX)
-	VMOVUPS      Z2, 128(BX)
-	VMOVUPS      Z3, 192(BX)
-	VMOVUPS      Z4, 256(BX)
-	VMOVUPS      Z5, 320(BX)
-	VMOVUPS      Z6, 384(BX)
-	VMOVUPS      Z7, 448(BX)
-	VMOVUPS      Z8, 512(BX)
-	VMOVUPS      Z9, 576(BX)
-	VMOVUPS      Z10, 640(BX)
-	VMOVUPS      Z11, 704(BX)
-	VMOVUPS      Z12, 768(BX)
-	VMOVUPS      Z13, 832(BX)
-	VMOVUPS      Z14, 896(BX)
-	VMOVUPS      Z15, 960(BX)
-	VZEROUPPER
-	RET
-
-// func scatter13x5_avx512(a *uint64)
-// Requires: AVX, AVX512F
-TEXT ·scatter13x5_avx512(SB), NOSPLIT, $0-8
-	MOVQ   a+0(FP), AX
-	MOVQ   (AX), CX
-	MOVQ   8(AX), DX
-	MOVQ   16(AX), BX
-	CMPQ   72(AX), $0x01
-	JE     scatter13x5_accumulate
+	JE     scatter10x1x2_accumulate
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -10662,9 +7058,8249 @@ TEXT ·scatter13x5_avx512(SB), NOSPLIT, $0-8
 	VPXORD Z14, Z14, Z14
 	VPXORD Z15, Z15, Z15
 	VPXORD Z16, Z16, Z16
-	JMP    scatter13x5_begin
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	JMP    scatter10x1x2_begin
 
-scatter13x5_accumulate:
+scatter10x1x2_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+	VMOVUPS 384(BX), Z6
+	VMOVUPS 448(BX), Z7
+	VMOVUPS 512(BX), Z8
+	VMOVUPS 576(BX), Z9
+	ADDQ    88(AX), BX
+	VMOVUPS (BX), Z10
+	VMOVUPS 64(BX), Z11
+	VMOVUPS 128(BX), Z12
+	VMOVUPS 192(BX), Z13
+	VMOVUPS 256(BX), Z14
+	VMOVUPS 320(BX), Z15
+	VMOVUPS 384(BX), Z16
+	VMOVUPS 448(BX), Z17
+	VMOVUPS 512(BX), Z18
+	VMOVUPS 576(BX), Z19
+
+scatter10x1x2_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter10x1x2_channel:
+	MOVQ CX, R10
+	MOVQ BX, R11
+	MOVQ 32(AX), R12
+
+scatter10x1x2_row:
+	VMOVUPS      (R10), Z20
+	VMOVUPS      64(R10), Z21
+	VMOVUPS      128(R10), Z22
+	VMOVUPS      192(R10), Z23
+	VMOVUPS      256(R10), Z24
+	VMOVUPS      320(R10), Z25
+	VMOVUPS      384(R10), Z26
+	VMOVUPS      448(R10), Z27
+	VMOVUPS      512(R10), Z28
+	VMOVUPS      576(R10), Z29
+	VBROADCASTSS (R11), Z30
+	VFMADD231PS  Z30, Z20, Z0
+	VFMADD231PS  Z30, Z21, Z1
+	VFMADD231PS  Z30, Z22, Z2
+	VFMADD231PS  Z30, Z23, Z3
+	VFMADD231PS  Z30, Z24, Z4
+	VFMADD231PS  Z30, Z25, Z5
+	VFMADD231PS  Z30, Z26, Z6
+	VFMADD231PS  Z30, Z27, Z7
+	VFMADD231PS  Z30, Z28, Z8
+	VFMADD231PS  Z30, Z29, Z9
+	VBROADCASTSS (R11)(R9*1), Z30
+	VFMADD231PS  Z30, Z20, Z10
+	VFMADD231PS  Z30, Z21, Z11
+	VFMADD231PS  Z30, Z22, Z12
+	VFMADD231PS  Z30, Z23, Z13
+	VFMADD231PS  Z30, Z24, Z14
+	VFMADD231PS  Z30, Z25, Z15
+	VFMADD231PS  Z30, Z26, Z16
+	VFMADD231PS  Z30, Z27, Z17
+	VFMADD231PS  Z30, Z28, Z18
+	VFMADD231PS  Z30, Z29, Z19
+	ADDQ         DI, R10
+	ADDQ         R8, R11
+	DECQ         R12
+	JNZ          scatter10x1x2_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter10x1x2_channel
+	MOVQ         DX, CX
+	VMOVUPS      Z0, (CX)
+	VMOVUPS      Z1, 64(CX)
+	VMOVUPS      Z2, 128(CX)
+	VMOVUPS      Z3, 192(CX)
+	VMOVUPS      Z4, 256(CX)
+	VMOVUPS      Z5, 320(CX)
+	VMOVUPS      Z6, 384(CX)
+	VMOVUPS      Z7, 448(CX)
+	VMOVUPS      Z8, 512(CX)
+	VMOVUPS      Z9, 576(CX)
+	ADDQ         88(AX), CX
+	VMOVUPS      Z10, (CX)
+	VMOVUPS      Z11, 64(CX)
+	VMOVUPS      Z12, 128(CX)
+	VMOVUPS      Z13, 192(CX)
+	VMOVUPS      Z14, 256(CX)
+	VMOVUPS      Z15, 320(CX)
+	VMOVUPS      Z16, 384(CX)
+	VMOVUPS      Z17, 448(CX)
+	VMOVUPS      Z18, 512(CX)
+	VMOVUPS      Z19, 576(CX)
+	VZEROUPPER
+	RET
+
+// func scatter12x1x1_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter12x1x1_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter12x1x1_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	JMP    scatter12x1x1_begin
+
+scatter12x1x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+	VMOVUPS 384(BX), Z6
+	VMOVUPS 448(BX), Z7
+	VMOVUPS 512(BX), Z8
+	VMOVUPS 576(BX), Z9
+	VMOVUPS 640(BX), Z10
+	VMOVUPS 704(BX), Z11
+
+scatter12x1x1_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter12x1x1_channel:
+	MOVQ CX, R9
+	MOVQ BX, R10
+	MOVQ 32(AX), R11
+
+scatter12x1x1_row:
+	VMOVUPS      (R9), Z12
+	VMOVUPS      64(R9), Z13
+	VMOVUPS      128(R9), Z14
+	VMOVUPS      192(R9), Z15
+	VMOVUPS      256(R9), Z16
+	VMOVUPS      320(R9), Z17
+	VMOVUPS      384(R9), Z18
+	VMOVUPS      448(R9), Z19
+	VMOVUPS      512(R9), Z20
+	VMOVUPS      576(R9), Z21
+	VMOVUPS      640(R9), Z22
+	VMOVUPS      704(R9), Z23
+	VBROADCASTSS (R10), Z24
+	VFMADD231PS  Z24, Z12, Z0
+	VFMADD231PS  Z24, Z13, Z1
+	VFMADD231PS  Z24, Z14, Z2
+	VFMADD231PS  Z24, Z15, Z3
+	VFMADD231PS  Z24, Z16, Z4
+	VFMADD231PS  Z24, Z17, Z5
+	VFMADD231PS  Z24, Z18, Z6
+	VFMADD231PS  Z24, Z19, Z7
+	VFMADD231PS  Z24, Z20, Z8
+	VFMADD231PS  Z24, Z21, Z9
+	VFMADD231PS  Z24, Z22, Z10
+	VFMADD231PS  Z24, Z23, Z11
+	ADDQ         DI, R9
+	ADDQ         R8, R10
+	DECQ         R11
+	JNZ          scatter12x1x1_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter12x1x1_channel
+	MOVQ         DX, AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, 192(AX)
+	VMOVUPS      Z4, 256(AX)
+	VMOVUPS      Z5, 320(AX)
+	VMOVUPS      Z6, 384(AX)
+	VMOVUPS      Z7, 448(AX)
+	VMOVUPS      Z8, 512(AX)
+	VMOVUPS      Z9, 576(AX)
+	VMOVUPS      Z10, 640(AX)
+	VMOVUPS      Z11, 704(AX)
+	VZEROUPPER
+	RET
+
+// func scatter13x1x1_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter13x1x1_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter13x1x1_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	JMP    scatter13x1x1_begin
+
+scatter13x1x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+	VMOVUPS 384(BX), Z6
+	VMOVUPS 448(BX), Z7
+	VMOVUPS 512(BX), Z8
+	VMOVUPS 576(BX), Z9
+	VMOVUPS 640(BX), Z10
+	VMOVUPS 704(BX), Z11
+	VMOVUPS 768(BX), Z12
+
+scatter13x1x1_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter13x1x1_channel:
+	MOVQ CX, R9
+	MOVQ BX, R10
+	MOVQ 32(AX), R11
+
+scatter13x1x1_row:
+	VMOVUPS      (R9), Z13
+	VMOVUPS      64(R9), Z14
+	VMOVUPS      128(R9), Z15
+	VMOVUPS      192(R9), Z16
+	VMOVUPS      256(R9), Z17
+	VMOVUPS      320(R9), Z18
+	VMOVUPS      384(R9), Z19
+	VMOVUPS      448(R9), Z20
+	VMOVUPS      512(R9), Z21
+	VMOVUPS      576(R9), Z22
+	VMOVUPS      640(R9), Z23
+	VMOVUPS      704(R9), Z24
+	VMOVUPS      768(R9), Z25
+	VBROADCASTSS (R10), Z26
+	VFMADD231PS  Z26, Z13, Z0
+	VFMADD231PS  Z26, Z14, Z1
+	VFMADD231PS  Z26, Z15, Z2
+	VFMADD231PS  Z26, Z16, Z3
+	VFMADD231PS  Z26, Z17, Z4
+	VFMADD231PS  Z26, Z18, Z5
+	VFMADD231PS  Z26, Z19, Z6
+	VFMADD231PS  Z26, Z20, Z7
+	VFMADD231PS  Z26, Z21, Z8
+	VFMADD231PS  Z26, Z22, Z9
+	VFMADD231PS  Z26, Z23, Z10
+	VFMADD231PS  Z26, Z24, Z11
+	VFMADD231PS  Z26, Z25, Z12
+	ADDQ         DI, R9
+	ADDQ         R8, R10
+	DECQ         R11
+	JNZ          scatter13x1x1_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter13x1x1_channel
+	MOVQ         DX, AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, 192(AX)
+	VMOVUPS      Z4, 256(AX)
+	VMOVUPS      Z5, 320(AX)
+	VMOVUPS      Z6, 384(AX)
+	VMOVUPS      Z7, 448(AX)
+	VMOVUPS      Z8, 512(AX)
+	VMOVUPS      Z9, 576(AX)
+	VMOVUPS      Z10, 640(AX)
+	VMOVUPS      Z11, 704(AX)
+	VMOVUPS      Z12, 768(AX)
+	VZEROUPPER
+	RET
+
+// func scatter1x2x1_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter1x2x1_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter1x2x1_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	JMP    scatter1x2x1_begin
+
+scatter1x2x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+
+scatter1x2x1_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter1x2x1_channel:
+	MOVQ CX, R9
+	MOVQ BX, R10
+	MOVQ 32(AX), R11
+
+scatter1x2x1_row:
+	VMOVUPS      (R9), Z2
+	VBROADCASTSS (R10), Z3
+	VFMADD231PS  Z3, Z2, Z0
+	VBROADCASTSS 4(R10), Z3
+	VFMADD231PS  Z3, Z2, Z1
+	ADDQ         DI, R9
+	ADDQ         R8, R10
+	DECQ         R11
+	JNZ          scatter1x2x1_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter1x2x1_channel
+	MOVQ         DX, AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VZEROUPPER
+	RET
+
+// func scatter1x2x2_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter1x2x2_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter1x2x2_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	JMP    scatter1x2x2_begin
+
+scatter1x2x2_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	ADDQ    88(AX), BX
+	VMOVUPS (BX), Z2
+	VMOVUPS 64(BX), Z3
+
+scatter1x2x2_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter1x2x2_channel:
+	MOVQ CX, R10
+	MOVQ BX, R11
+	MOVQ 32(AX), R12
+
+scatter1x2x2_row:
+	VMOVUPS      (R10), Z4
+	VBROADCASTSS (R11), Z5
+	VFMADD231PS  Z5, Z4, Z0
+	VBROADCASTSS (R11)(R9*1), Z5
+	VFMADD231PS  Z5, Z4, Z2
+	VBROADCASTSS 4(R11), Z5
+	VFMADD231PS  Z5, Z4, Z1
+	VBROADCASTSS 4(R11)(R9*1), Z5
+	VFMADD231PS  Z5, Z4, Z3
+	ADDQ         DI, R10
+	ADDQ         R8, R11
+	DECQ         R12
+	JNZ          scatter1x2x2_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter1x2x2_channel
+	MOVQ         DX, CX
+	VMOVUPS      Z0, (CX)
+	VMOVUPS      Z1, 64(CX)
+	ADDQ         88(AX), CX
+	VMOVUPS      Z2, (CX)
+	VMOVUPS      Z3, 64(CX)
+	VZEROUPPER
+	RET
+
+// func scatter2x2x1_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter2x2x1_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter2x2x1_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	JMP    scatter2x2x1_begin
+
+scatter2x2x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+
+scatter2x2x1_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter2x2x1_channel:
+	MOVQ CX, R9
+	MOVQ BX, R10
+	MOVQ 32(AX), R11
+
+scatter2x2x1_row:
+	VMOVUPS      (R9), Z3
+	VMOVUPS      64(R9), Z4
+	VBROADCASTSS (R10), Z5
+	VFMADD231PS  Z5, Z3, Z0
+	VFMADD231PS  Z5, Z4, Z1
+	VBROADCASTSS 4(R10), Z5
+	VFMADD231PS  Z5, Z3, Z1
+	VFMADD231PS  Z5, Z4, Z2
+	ADDQ         DI, R9
+	ADDQ         R8, R10
+	DECQ         R11
+	JNZ          scatter2x2x1_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter2x2x1_channel
+	MOVQ         DX, AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VZEROUPPER
+	RET
+
+// func scatter2x2x2_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter2x2x2_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter2x2x2_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	JMP    scatter2x2x2_begin
+
+scatter2x2x2_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	ADDQ    88(AX), BX
+	VMOVUPS (BX), Z3
+	VMOVUPS 64(BX), Z4
+	VMOVUPS 128(BX), Z5
+
+scatter2x2x2_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter2x2x2_channel:
+	MOVQ CX, R10
+	MOVQ BX, R11
+	MOVQ 32(AX), R12
+
+scatter2x2x2_row:
+	VMOVUPS      (R10), Z6
+	VMOVUPS      64(R10), Z7
+	VBROADCASTSS (R11), Z8
+	VFMADD231PS  Z8, Z6, Z0
+	VFMADD231PS  Z8, Z7, Z1
+	VBROADCASTSS (R11)(R9*1), Z8
+	VFMADD231PS  Z8, Z6, Z3
+	VFMADD231PS  Z8, Z7, Z4
+	VBROADCASTSS 4(R11), Z8
+	VFMADD231PS  Z8, Z6, Z1
+	VFMADD231PS  Z8, Z7, Z2
+	VBROADCASTSS 4(R11)(R9*1), Z8
+	VFMADD231PS  Z8, Z6, Z4
+	VFMADD231PS  Z8, Z7, Z5
+	ADDQ         DI, R10
+	ADDQ         R8, R11
+	DECQ         R12
+	JNZ          scatter2x2x2_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter2x2x2_channel
+	MOVQ         DX, CX
+	VMOVUPS      Z0, (CX)
+	VMOVUPS      Z1, 64(CX)
+	VMOVUPS      Z2, 128(CX)
+	ADDQ         88(AX), CX
+	VMOVUPS      Z3, (CX)
+	VMOVUPS      Z4, 64(CX)
+	VMOVUPS      Z5, 128(CX)
+	VZEROUPPER
+	RET
+
+// func scatter3x2x1_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter3x2x1_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter3x2x1_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	JMP    scatter3x2x1_begin
+
+scatter3x2x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+
+scatter3x2x1_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter3x2x1_channel:
+	MOVQ CX, R9
+	MOVQ BX, R10
+	MOVQ 32(AX), R11
+
+scatter3x2x1_row:
+	VMOVUPS      (R9), Z4
+	VMOVUPS      64(R9), Z5
+	VMOVUPS      128(R9), Z6
+	VBROADCASTSS (R10), Z7
+	VFMADD231PS  Z7, Z4, Z0
+	VFMADD231PS  Z7, Z5, Z1
+	VFMADD231PS  Z7, Z6, Z2
+	VBROADCASTSS 4(R10), Z7
+	VFMADD231PS  Z7, Z4, Z1
+	VFMADD231PS  Z7, Z5, Z2
+	VFMADD231PS  Z7, Z6, Z3
+	ADDQ         DI, R9
+	ADDQ         R8, R10
+	DECQ         R11
+	JNZ          scatter3x2x1_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter3x2x1_channel
+	MOVQ         DX, AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, 192(AX)
+	VZEROUPPER
+	RET
+
+// func scatter3x2x2_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter3x2x2_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter3x2x2_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	JMP    scatter3x2x2_begin
+
+scatter3x2x2_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	ADDQ    88(AX), BX
+	VMOVUPS (BX), Z4
+	VMOVUPS 64(BX), Z5
+	VMOVUPS 128(BX), Z6
+	VMOVUPS 192(BX), Z7
+
+scatter3x2x2_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter3x2x2_channel:
+	MOVQ CX, R10
+	MOVQ BX, R11
+	MOVQ 32(AX), R12
+
+scatter3x2x2_row:
+	VMOVUPS      (R10), Z8
+	VMOVUPS      64(R10), Z9
+	VMOVUPS      128(R10), Z10
+	VBROADCASTSS (R11), Z11
+	VFMADD231PS  Z11, Z8, Z0
+	VFMADD231PS  Z11, Z9, Z1
+	VFMADD231PS  Z11, Z10, Z2
+	VBROADCASTSS (R11)(R9*1), Z11
+	VFMADD231PS  Z11, Z8, Z4
+	VFMADD231PS  Z11, Z9, Z5
+	VFMADD231PS  Z11, Z10, Z6
+	VBROADCASTSS 4(R11), Z11
+	VFMADD231PS  Z11, Z8, Z1
+	VFMADD231PS  Z11, Z9, Z2
+	VFMADD231PS  Z11, Z10, Z3
+	VBROADCASTSS 4(R11)(R9*1), Z11
+	VFMADD231PS  Z11, Z8, Z5
+	VFMADD231PS  Z11, Z9, Z6
+	VFMADD231PS  Z11, Z10, Z7
+	ADDQ         DI, R10
+	ADDQ         R8, R11
+	DECQ         R12
+	JNZ          scatter3x2x2_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter3x2x2_channel
+	MOVQ         DX, CX
+	VMOVUPS      Z0, (CX)
+	VMOVUPS      Z1, 64(CX)
+	VMOVUPS      Z2, 128(CX)
+	VMOVUPS      Z3, 192(CX)
+	ADDQ         88(AX), CX
+	VMOVUPS      Z4, (CX)
+	VMOVUPS      Z5, 64(CX)
+	VMOVUPS      Z6, 128(CX)
+	VMOVUPS      Z7, 192(CX)
+	VZEROUPPER
+	RET
+
+// func scatter4x2x1_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter4x2x1_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter4x2x1_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	JMP    scatter4x2x1_begin
+
+scatter4x2x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+
+scatter4x2x1_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter4x2x1_channel:
+	MOVQ CX, R9
+	MOVQ BX, R10
+	MOVQ 32(AX), R11
+
+scatter4x2x1_row:
+	VMOVUPS      (R9), Z5
+	VMOVUPS      64(R9), Z6
+	VMOVUPS      128(R9), Z7
+	VMOVUPS      192(R9), Z8
+	VBROADCASTSS (R10), Z9
+	VFMADD231PS  Z9, Z5, Z0
+	VFMADD231PS  Z9, Z6, Z1
+	VFMADD231PS  Z9, Z7, Z2
+	VFMADD231PS  Z9, Z8, Z3
+	VBROADCASTSS 4(R10), Z9
+	VFMADD231PS  Z9, Z5, Z1
+	VFMADD231PS  Z9, Z6, Z2
+	VFMADD231PS  Z9, Z7, Z3
+	VFMADD231PS  Z9, Z8, Z4
+	ADDQ         DI, R9
+	ADDQ         R8, R10
+	DECQ         R11
+	JNZ          scatter4x2x1_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter4x2x1_channel
+	MOVQ         DX, AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, 192(AX)
+	VMOVUPS      Z4, 256(AX)
+	VZEROUPPER
+	RET
+
+// func scatter4x2x2_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter4x2x2_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter4x2x2_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	JMP    scatter4x2x2_begin
+
+scatter4x2x2_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	ADDQ    88(AX), BX
+	VMOVUPS (BX), Z5
+	VMOVUPS 64(BX), Z6
+	VMOVUPS 128(BX), Z7
+	VMOVUPS 192(BX), Z8
+	VMOVUPS 256(BX), Z9
+
+scatter4x2x2_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter4x2x2_channel:
+	MOVQ CX, R10
+	MOVQ BX, R11
+	MOVQ 32(AX), R12
+
+scatter4x2x2_row:
+	VMOVUPS      (R10), Z10
+	VMOVUPS      64(R10), Z11
+	VMOVUPS      128(R10), Z12
+	VMOVUPS      192(R10), Z13
+	VBROADCASTSS (R11), Z14
+	VFMADD231PS  Z14, Z10, Z0
+	VFMADD231PS  Z14, Z11, Z1
+	VFMADD231PS  Z14, Z12, Z2
+	VFMADD231PS  Z14, Z13, Z3
+	VBROADCASTSS (R11)(R9*1), Z14
+	VFMADD231PS  Z14, Z10, Z5
+	VFMADD231PS  Z14, Z11, Z6
+	VFMADD231PS  Z14, Z12, Z7
+	VFMADD231PS  Z14, Z13, Z8
+	VBROADCASTSS 4(R11), Z14
+	VFMADD231PS  Z14, Z10, Z1
+	VFMADD231PS  Z14, Z11, Z2
+	VFMADD231PS  Z14, Z12, Z3
+	VFMADD231PS  Z14, Z13, Z4
+	VBROADCASTSS 4(R11)(R9*1), Z14
+	VFMADD231PS  Z14, Z10, Z6
+	VFMADD231PS  Z14, Z11, Z7
+	VFMADD231PS  Z14, Z12, Z8
+	VFMADD231PS  Z14, Z13, Z9
+	ADDQ         DI, R10
+	ADDQ         R8, R11
+	DECQ         R12
+	JNZ          scatter4x2x2_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter4x2x2_channel
+	MOVQ         DX, CX
+	VMOVUPS      Z0, (CX)
+	VMOVUPS      Z1, 64(CX)
+	VMOVUPS      Z2, 128(CX)
+	VMOVUPS      Z3, 192(CX)
+	VMOVUPS      Z4, 256(CX)
+	ADDQ         88(AX), CX
+	VMOVUPS      Z5, (CX)
+	VMOVUPS      Z6, 64(CX)
+	VMOVUPS      Z7, 128(CX)
+	VMOVUPS      Z8, 192(CX)
+	VMOVUPS      Z9, 256(CX)
+	VZEROUPPER
+	RET
+
+// func scatter5x2x1_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter5x2x1_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter5x2x1_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	JMP    scatter5x2x1_begin
+
+scatter5x2x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+
+scatter5x2x1_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter5x2x1_channel:
+	MOVQ CX, R9
+	MOVQ BX, R10
+	MOVQ 32(AX), R11
+
+scatter5x2x1_row:
+	VMOVUPS      (R9), Z6
+	VMOVUPS      64(R9), Z7
+	VMOVUPS      128(R9), Z8
+	VMOVUPS      192(R9), Z9
+	VMOVUPS      256(R9), Z10
+	VBROADCASTSS (R10), Z11
+	VFMADD231PS  Z11, Z6, Z0
+	VFMADD231PS  Z11, Z7, Z1
+	VFMADD231PS  Z11, Z8, Z2
+	VFMADD231PS  Z11, Z9, Z3
+	VFMADD231PS  Z11, Z10, Z4
+	VBROADCASTSS 4(R10), Z11
+	VFMADD231PS  Z11, Z6, Z1
+	VFMADD231PS  Z11, Z7, Z2
+	VFMADD231PS  Z11, Z8, Z3
+	VFMADD231PS  Z11, Z9, Z4
+	VFMADD231PS  Z11, Z10, Z5
+	ADDQ         DI, R9
+	ADDQ         R8, R10
+	DECQ         R11
+	JNZ          scatter5x2x1_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter5x2x1_channel
+	MOVQ         DX, AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, 192(AX)
+	VMOVUPS      Z4, 256(AX)
+	VMOVUPS      Z5, 320(AX)
+	VZEROUPPER
+	RET
+
+// func scatter5x2x2_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter5x2x2_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter5x2x2_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	JMP    scatter5x2x2_begin
+
+scatter5x2x2_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+	ADDQ    88(AX), BX
+	VMOVUPS (BX), Z6
+	VMOVUPS 64(BX), Z7
+	VMOVUPS 128(BX), Z8
+	VMOVUPS 192(BX), Z9
+	VMOVUPS 256(BX), Z10
+	VMOVUPS 320(BX), Z11
+
+scatter5x2x2_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter5x2x2_channel:
+	MOVQ CX, R10
+	MOVQ BX, R11
+	MOVQ 32(AX), R12
+
+scatter5x2x2_row:
+	VMOVUPS      (R10), Z12
+	VMOVUPS      64(R10), Z13
+	VMOVUPS      128(R10), Z14
+	VMOVUPS      192(R10), Z15
+	VMOVUPS      256(R10), Z16
+	VBROADCASTSS (R11), Z17
+	VFMADD231PS  Z17, Z12, Z0
+	VFMADD231PS  Z17, Z13, Z1
+	VFMADD231PS  Z17, Z14, Z2
+	VFMADD231PS  Z17, Z15, Z3
+	VFMADD231PS  Z17, Z16, Z4
+	VBROADCASTSS (R11)(R9*1), Z17
+	VFMADD231PS  Z17, Z12, Z6
+	VFMADD231PS  Z17, Z13, Z7
+	VFMADD231PS  Z17, Z14, Z8
+	VFMADD231PS  Z17, Z15, Z9
+	VFMADD231PS  Z17, Z16, Z10
+	VBROADCASTSS 4(R11), Z17
+	VFMADD231PS  Z17, Z12, Z1
+	VFMADD231PS  Z17, Z13, Z2
+	VFMADD231PS  Z17, Z14, Z3
+	VFMADD231PS  Z17, Z15, Z4
+	VFMADD231PS  Z17, Z16, Z5
+	VBROADCASTSS 4(R11)(R9*1), Z17
+	VFMADD231PS  Z17, Z12, Z7
+	VFMADD231PS  Z17, Z13, Z8
+	VFMADD231PS  Z17, Z14, Z9
+	VFMADD231PS  Z17, Z15, Z10
+	VFMADD231PS  Z17, Z16, Z11
+	ADDQ         DI, R10
+	ADDQ         R8, R11
+	DECQ         R12
+	JNZ          scatter5x2x2_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter5x2x2_channel
+	MOVQ         DX, CX
+	VMOVUPS      Z0, (CX)
+	VMOVUPS      Z1, 64(CX)
+	VMOVUPS      Z2, 128(CX)
+	VMOVUPS      Z3, 192(CX)
+	VMOVUPS      Z4, 256(CX)
+	VMOVUPS      Z5, 320(CX)
+	ADDQ         88(AX), CX
+	VMOVUPS      Z6, (CX)
+	VMOVUPS      Z7, 64(CX)
+	VMOVUPS      Z8, 128(CX)
+	VMOVUPS      Z9, 192(CX)
+	VMOVUPS      Z10, 256(CX)
+	VMOVUPS      Z11, 320(CX)
+	VZEROUPPER
+	RET
+
+// func scatter6x2x1_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter6x2x1_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter6x2x1_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	JMP    scatter6x2x1_begin
+
+scatter6x2x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+	VMOVUPS 384(BX), Z6
+
+scatter6x2x1_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter6x2x1_channel:
+	MOVQ CX, R9
+	MOVQ BX, R10
+	MOVQ 32(AX), R11
+
+scatter6x2x1_row:
+	VMOVUPS      (R9), Z7
+	VMOVUPS      64(R9), Z8
+	VMOVUPS      128(R9), Z9
+	VMOVUPS      192(R9), Z10
+	VMOVUPS      256(R9), Z11
+	VMOVUPS      320(R9), Z12
+	VBROADCASTSS (R10), Z13
+	VFMADD231PS  Z13, Z7, Z0
+	VFMADD231PS  Z13, Z8, Z1
+	VFMADD231PS  Z13, Z9, Z2
+	VFMADD231PS  Z13, Z10, Z3
+	VFMADD231PS  Z13, Z11, Z4
+	VFMADD231PS  Z13, Z12, Z5
+	VBROADCASTSS 4(R10), Z13
+	VFMADD231PS  Z13, Z7, Z1
+	VFMADD231PS  Z13, Z8, Z2
+	VFMADD231PS  Z13, Z9, Z3
+	VFMADD231PS  Z13, Z10, Z4
+	VFMADD231PS  Z13, Z11, Z5
+	VFMADD231PS  Z13, Z12, Z6
+	ADDQ         DI, R9
+	ADDQ         R8, R10
+	DECQ         R11
+	JNZ          scatter6x2x1_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter6x2x1_channel
+	MOVQ         DX, AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, 192(AX)
+	VMOVUPS      Z4, 256(AX)
+	VMOVUPS      Z5, 320(AX)
+	VMOVUPS      Z6, 384(AX)
+	VZEROUPPER
+	RET
+
+// func scatter6x2x2_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter6x2x2_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter6x2x2_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	JMP    scatter6x2x2_begin
+
+scatter6x2x2_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+	VMOVUPS 384(BX), Z6
+	ADDQ    88(AX), BX
+	VMOVUPS (BX), Z7
+	VMOVUPS 64(BX), Z8
+	VMOVUPS 128(BX), Z9
+	VMOVUPS 192(BX), Z10
+	VMOVUPS 256(BX), Z11
+	VMOVUPS 320(BX), Z12
+	VMOVUPS 384(BX), Z13
+
+scatter6x2x2_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter6x2x2_channel:
+	MOVQ CX, R10
+	MOVQ BX, R11
+	MOVQ 32(AX), R12
+
+scatter6x2x2_row:
+	VMOVUPS      (R10), Z14
+	VMOVUPS      64(R10), Z15
+	VMOVUPS      128(R10), Z16
+	VMOVUPS      192(R10), Z17
+	VMOVUPS      256(R10), Z18
+	VMOVUPS      320(R10), Z19
+	VBROADCASTSS (R11), Z20
+	VFMADD231PS  Z20, Z14, Z0
+	VFMADD231PS  Z20, Z15, Z1
+	VFMADD231PS  Z20, Z16, Z2
+	VFMADD231PS  Z20, Z17, Z3
+	VFMADD231PS  Z20, Z18, Z4
+	VFMADD231PS  Z20, Z19, Z5
+	VBROADCASTSS (R11)(R9*1), Z20
+	VFMADD231PS  Z20, Z14, Z7
+	VFMADD231PS  Z20, Z15, Z8
+	VFMADD231PS  Z20, Z16, Z9
+	VFMADD231PS  Z20, Z17, Z10
+	VFMADD231PS  Z20, Z18, Z11
+	VFMADD231PS  Z20, Z19, Z12
+	VBROADCASTSS 4(R11), Z20
+	VFMADD231PS  Z20, Z14, Z1
+	VFMADD231PS  Z20, Z15, Z2
+	VFMADD231PS  Z20, Z16, Z3
+	VFMADD231PS  Z20, Z17, Z4
+	VFMADD231PS  Z20, Z18, Z5
+	VFMADD231PS  Z20, Z19, Z6
+	VBROADCASTSS 4(R11)(R9*1), Z20
+	VFMADD231PS  Z20, Z14, Z8
+	VFMADD231PS  Z20, Z15, Z9
+	VFMADD231PS  Z20, Z16, Z10
+	VFMADD231PS  Z20, Z17, Z11
+	VFMADD231PS  Z20, Z18, Z12
+	VFMADD231PS  Z20, Z19, Z13
+	ADDQ         DI, R10
+	ADDQ         R8, R11
+	DECQ         R12
+	JNZ          scatter6x2x2_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter6x2x2_channel
+	MOVQ         DX, CX
+	VMOVUPS      Z0, (CX)
+	VMOVUPS      Z1, 64(CX)
+	VMOVUPS      Z2, 128(CX)
+	VMOVUPS      Z3, 192(CX)
+	VMOVUPS      Z4, 256(CX)
+	VMOVUPS      Z5, 320(CX)
+	VMOVUPS      Z6, 384(CX)
+	ADDQ         88(AX), CX
+	VMOVUPS      Z7, (CX)
+	VMOVUPS      Z8, 64(CX)
+	VMOVUPS      Z9, 128(CX)
+	VMOVUPS      Z10, 192(CX)
+	VMOVUPS      Z11, 256(CX)
+	VMOVUPS      Z12, 320(CX)
+	VMOVUPS      Z13, 384(CX)
+	VZEROUPPER
+	RET
+
+// func scatter7x2x1_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter7x2x1_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter7x2x1_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	JMP    scatter7x2x1_begin
+
+scatter7x2x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+	VMOVUPS 384(BX), Z6
+	VMOVUPS 448(BX), Z7
+
+scatter7x2x1_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter7x2x1_channel:
+	MOVQ CX, R9
+	MOVQ BX, R10
+	MOVQ 32(AX), R11
+
+scatter7x2x1_row:
+	VMOVUPS      (R9), Z8
+	VMOVUPS      64(R9), Z9
+	VMOVUPS      128(R9), Z10
+	VMOVUPS      192(R9), Z11
+	VMOVUPS      256(R9), Z12
+	VMOVUPS      320(R9), Z13
+	VMOVUPS      384(R9), Z14
+	VBROADCASTSS (R10), Z15
+	VFMADD231PS  Z15, Z8, Z0
+	VFMADD231PS  Z15, Z9, Z1
+	VFMADD231PS  Z15, Z10, Z2
+	VFMADD231PS  Z15, Z11, Z3
+	VFMADD231PS  Z15, Z12, Z4
+	VFMADD231PS  Z15, Z13, Z5
+	VFMADD231PS  Z15, Z14, Z6
+	VBROADCASTSS 4(R10), Z15
+	VFMADD231PS  Z15, Z8, Z1
+	VFMADD231PS  Z15, Z9, Z2
+	VFMADD231PS  Z15, Z10, Z3
+	VFMADD231PS  Z15, Z11, Z4
+	VFMADD231PS  Z15, Z12, Z5
+	VFMADD231PS  Z15, Z13, Z6
+	VFMADD231PS  Z15, Z14, Z7
+	ADDQ         DI, R9
+	ADDQ         R8, R10
+	DECQ         R11
+	JNZ          scatter7x2x1_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter7x2x1_channel
+	MOVQ         DX, AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, 192(AX)
+	VMOVUPS      Z4, 256(AX)
+	VMOVUPS      Z5, 320(AX)
+	VMOVUPS      Z6, 384(AX)
+	VMOVUPS      Z7, 448(AX)
+	VZEROUPPER
+	RET
+
+// func scatter7x2x2_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter7x2x2_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter7x2x2_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	JMP    scatter7x2x2_begin
+
+scatter7x2x2_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+	VMOVUPS 384(BX), Z6
+	VMOVUPS 448(BX), Z7
+	ADDQ    88(AX), BX
+	VMOVUPS (BX), Z8
+	VMOVUPS 64(BX), Z9
+	VMOVUPS 128(BX), Z10
+	VMOVUPS 192(BX), Z11
+	VMOVUPS 256(BX), Z12
+	VMOVUPS 320(BX), Z13
+	VMOVUPS 384(BX), Z14
+	VMOVUPS 448(BX), Z15
+
+scatter7x2x2_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter7x2x2_channel:
+	MOVQ CX, R10
+	MOVQ BX, R11
+	MOVQ 32(AX), R12
+
+scatter7x2x2_row:
+	VMOVUPS      (R10), Z16
+	VMOVUPS      64(R10), Z17
+	VMOVUPS      128(R10), Z18
+	VMOVUPS      192(R10), Z19
+	VMOVUPS      256(R10), Z20
+	VMOVUPS      320(R10), Z21
+	VMOVUPS      384(R10), Z22
+	VBROADCASTSS (R11), Z23
+	VFMADD231PS  Z23, Z16, Z0
+	VFMADD231PS  Z23, Z17, Z1
+	VFMADD231PS  Z23, Z18, Z2
+	VFMADD231PS  Z23, Z19, Z3
+	VFMADD231PS  Z23, Z20, Z4
+	VFMADD231PS  Z23, Z21, Z5
+	VFMADD231PS  Z23, Z22, Z6
+	VBROADCASTSS (R11)(R9*1), Z23
+	VFMADD231PS  Z23, Z16, Z8
+	VFMADD231PS  Z23, Z17, Z9
+	VFMADD231PS  Z23, Z18, Z10
+	VFMADD231PS  Z23, Z19, Z11
+	VFMADD231PS  Z23, Z20, Z12
+	VFMADD231PS  Z23, Z21, Z13
+	VFMADD231PS  Z23, Z22, Z14
+	VBROADCASTSS 4(R11), Z23
+	VFMADD231PS  Z23, Z16, Z1
+	VFMADD231PS  Z23, Z17, Z2
+	VFMADD231PS  Z23, Z18, Z3
+	VFMADD231PS  Z23, Z19, Z4
+	VFMADD231PS  Z23, Z20, Z5
+	VFMADD231PS  Z23, Z21, Z6
+	VFMADD231PS  Z23, Z22, Z7
+	VBROADCASTSS 4(R11)(R9*1), Z23
+	VFMADD231PS  Z23, Z16, Z9
+	VFMADD231PS  Z23, Z17, Z10
+	VFMADD231PS  Z23, Z18, Z11
+	VFMADD231PS  Z23, Z19, Z12
+	VFMADD231PS  Z23, Z20, Z13
+	VFMADD231PS  Z23, Z21, Z14
+	VFMADD231PS  Z23, Z22, Z15
+	ADDQ         DI, R10
+	ADDQ         R8, R11
+	DECQ         R12
+	JNZ          scatter7x2x2_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter7x2x2_channel
+	MOVQ         DX, CX
+	VMOVUPS      Z0, (CX)
+	VMOVUPS      Z1, 64(CX)
+	VMOVUPS      Z2, 128(CX)
+	VMOVUPS      Z3, 192(CX)
+	VMOVUPS      Z4, 256(CX)
+	VMOVUPS      Z5, 320(CX)
+	VMOVUPS      Z6, 384(CX)
+	VMOVUPS      Z7, 448(CX)
+	ADDQ         88(AX), CX
+	VMOVUPS      Z8, (CX)
+	VMOVUPS      Z9, 64(CX)
+	VMOVUPS      Z10, 128(CX)
+	VMOVUPS      Z11, 192(CX)
+	VMOVUPS      Z12, 256(CX)
+	VMOVUPS      Z13, 320(CX)
+	VMOVUPS      Z14, 384(CX)
+	VMOVUPS      Z15, 448(CX)
+	VZEROUPPER
+	RET
+
+// func scatter8x2x1_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter8x2x1_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter8x2x1_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	JMP    scatter8x2x1_begin
+
+scatter8x2x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+	VMOVUPS 384(BX), Z6
+	VMOVUPS 448(BX), Z7
+	VMOVUPS 512(BX), Z8
+
+scatter8x2x1_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter8x2x1_channel:
+	MOVQ CX, R9
+	MOVQ BX, R10
+	MOVQ 32(AX), R11
+
+scatter8x2x1_row:
+	VMOVUPS      (R9), Z9
+	VMOVUPS      64(R9), Z10
+	VMOVUPS      128(R9), Z11
+	VMOVUPS      192(R9), Z12
+	VMOVUPS      256(R9), Z13
+	VMOVUPS      320(R9), Z14
+	VMOVUPS      384(R9), Z15
+	VMOVUPS      448(R9), Z16
+	VBROADCASTSS (R10), Z17
+	VFMADD231PS  Z17, Z9, Z0
+	VFMADD231PS  Z17, Z10, Z1
+	VFMADD231PS  Z17, Z11, Z2
+	VFMADD231PS  Z17, Z12, Z3
+	VFMADD231PS  Z17, Z13, Z4
+	VFMADD231PS  Z17, Z14, Z5
+	VFMADD231PS  Z17, Z15, Z6
+	VFMADD231PS  Z17, Z16, Z7
+	VBROADCASTSS 4(R10), Z17
+	VFMADD231PS  Z17, Z9, Z1
+	VFMADD231PS  Z17, Z10, Z2
+	VFMADD231PS  Z17, Z11, Z3
+	VFMADD231PS  Z17, Z12, Z4
+	VFMADD231PS  Z17, Z13, Z5
+	VFMADD231PS  Z17, Z14, Z6
+	VFMADD231PS  Z17, Z15, Z7
+	VFMADD231PS  Z17, Z16, Z8
+	ADDQ         DI, R9
+	ADDQ         R8, R10
+	DECQ         R11
+	JNZ          scatter8x2x1_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter8x2x1_channel
+	MOVQ         DX, AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, 192(AX)
+	VMOVUPS      Z4, 256(AX)
+	VMOVUPS      Z5, 320(AX)
+	VMOVUPS      Z6, 384(AX)
+	VMOVUPS      Z7, 448(AX)
+	VMOVUPS      Z8, 512(AX)
+	VZEROUPPER
+	RET
+
+// func scatter8x2x2_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter8x2x2_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter8x2x2_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	JMP    scatter8x2x2_begin
+
+scatter8x2x2_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+	VMOVUPS 384(BX), Z6
+	VMOVUPS 448(BX), Z7
+	VMOVUPS 512(BX), Z8
+	ADDQ    88(AX), BX
+	VMOVUPS (BX), Z9
+	VMOVUPS 64(BX), Z10
+	VMOVUPS 128(BX), Z11
+	VMOVUPS 192(BX), Z12
+	VMOVUPS 256(BX), Z13
+	VMOVUPS 320(BX), Z14
+	VMOVUPS 384(BX), Z15
+	VMOVUPS 448(BX), Z16
+	VMOVUPS 512(BX), Z17
+
+scatter8x2x2_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter8x2x2_channel:
+	MOVQ CX, R10
+	MOVQ BX, R11
+	MOVQ 32(AX), R12
+
+scatter8x2x2_row:
+	VMOVUPS      (R10), Z18
+	VMOVUPS      64(R10), Z19
+	VMOVUPS      128(R10), Z20
+	VMOVUPS      192(R10), Z21
+	VMOVUPS      256(R10), Z22
+	VMOVUPS      320(R10), Z23
+	VMOVUPS      384(R10), Z24
+	VMOVUPS      448(R10), Z25
+	VBROADCASTSS (R11), Z26
+	VFMADD231PS  Z26, Z18, Z0
+	VFMADD231PS  Z26, Z19, Z1
+	VFMADD231PS  Z26, Z20, Z2
+	VFMADD231PS  Z26, Z21, Z3
+	VFMADD231PS  Z26, Z22, Z4
+	VFMADD231PS  Z26, Z23, Z5
+	VFMADD231PS  Z26, Z24, Z6
+	VFMADD231PS  Z26, Z25, Z7
+	VBROADCASTSS (R11)(R9*1), Z26
+	VFMADD231PS  Z26, Z18, Z9
+	VFMADD231PS  Z26, Z19, Z10
+	VFMADD231PS  Z26, Z20, Z11
+	VFMADD231PS  Z26, Z21, Z12
+	VFMADD231PS  Z26, Z22, Z13
+	VFMADD231PS  Z26, Z23, Z14
+	VFMADD231PS  Z26, Z24, Z15
+	VFMADD231PS  Z26, Z25, Z16
+	VBROADCASTSS 4(R11), Z26
+	VFMADD231PS  Z26, Z18, Z1
+	VFMADD231PS  Z26, Z19, Z2
+	VFMADD231PS  Z26, Z20, Z3
+	VFMADD231PS  Z26, Z21, Z4
+	VFMADD231PS  Z26, Z22, Z5
+	VFMADD231PS  Z26, Z23, Z6
+	VFMADD231PS  Z26, Z24, Z7
+	VFMADD231PS  Z26, Z25, Z8
+	VBROADCASTSS 4(R11)(R9*1), Z26
+	VFMADD231PS  Z26, Z18, Z10
+	VFMADD231PS  Z26, Z19, Z11
+	VFMADD231PS  Z26, Z20, Z12
+	VFMADD231PS  Z26, Z21, Z13
+	VFMADD231PS  Z26, Z22, Z14
+	VFMADD231PS  Z26, Z23, Z15
+	VFMADD231PS  Z26, Z24, Z16
+	VFMADD231PS  Z26, Z25, Z17
+	ADDQ         DI, R10
+	ADDQ         R8, R11
+	DECQ         R12
+	JNZ          scatter8x2x2_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter8x2x2_channel
+	MOVQ         DX, CX
+	VMOVUPS      Z0, (CX)
+	VMOVUPS      Z1, 64(CX)
+	VMOVUPS      Z2, 128(CX)
+	VMOVUPS      Z3, 192(CX)
+	VMOVUPS      Z4, 256(CX)
+	VMOVUPS      Z5, 320(CX)
+	VMOVUPS      Z6, 384(CX)
+	VMOVUPS      Z7, 448(CX)
+	VMOVUPS      Z8, 512(CX)
+	ADDQ         88(AX), CX
+	VMOVUPS      Z9, (CX)
+	VMOVUPS      Z10, 64(CX)
+	VMOVUPS      Z11, 128(CX)
+	VMOVUPS      Z12, 192(CX)
+	VMOVUPS      Z13, 256(CX)
+	VMOVUPS      Z14, 320(CX)
+	VMOVUPS      Z15, 384(CX)
+	VMOVUPS      Z16, 448(CX)
+	VMOVUPS      Z17, 512(CX)
+	VZEROUPPER
+	RET
+
+// func scatter10x2x1_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter10x2x1_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter10x2x1_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	JMP    scatter10x2x1_begin
+
+scatter10x2x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+	VMOVUPS 384(BX), Z6
+	VMOVUPS 448(BX), Z7
+	VMOVUPS 512(BX), Z8
+	VMOVUPS 576(BX), Z9
+	VMOVUPS 640(BX), Z10
+
+scatter10x2x1_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter10x2x1_channel:
+	MOVQ CX, R9
+	MOVQ BX, R10
+	MOVQ 32(AX), R11
+
+scatter10x2x1_row:
+	VMOVUPS      (R9), Z11
+	VMOVUPS      64(R9), Z12
+	VMOVUPS      128(R9), Z13
+	VMOVUPS      192(R9), Z14
+	VMOVUPS      256(R9), Z15
+	VMOVUPS      320(R9), Z16
+	VMOVUPS      384(R9), Z17
+	VMOVUPS      448(R9), Z18
+	VMOVUPS      512(R9), Z19
+	VMOVUPS      576(R9), Z20
+	VBROADCASTSS (R10), Z21
+	VFMADD231PS  Z21, Z11, Z0
+	VFMADD231PS  Z21, Z12, Z1
+	VFMADD231PS  Z21, Z13, Z2
+	VFMADD231PS  Z21, Z14, Z3
+	VFMADD231PS  Z21, Z15, Z4
+	VFMADD231PS  Z21, Z16, Z5
+	VFMADD231PS  Z21, Z17, Z6
+	VFMADD231PS  Z21, Z18, Z7
+	VFMADD231PS  Z21, Z19, Z8
+	VFMADD231PS  Z21, Z20, Z9
+	VBROADCASTSS 4(R10), Z21
+	VFMADD231PS  Z21, Z11, Z1
+	VFMADD231PS  Z21, Z12, Z2
+	VFMADD231PS  Z21, Z13, Z3
+	VFMADD231PS  Z21, Z14, Z4
+	VFMADD231PS  Z21, Z15, Z5
+	VFMADD231PS  Z21, Z16, Z6
+	VFMADD231PS  Z21, Z17, Z7
+	VFMADD231PS  Z21, Z18, Z8
+	VFMADD231PS  Z21, Z19, Z9
+	VFMADD231PS  Z21, Z20, Z10
+	ADDQ         DI, R9
+	ADDQ         R8, R10
+	DECQ         R11
+	JNZ          scatter10x2x1_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter10x2x1_channel
+	MOVQ         DX, AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, 192(AX)
+	VMOVUPS      Z4, 256(AX)
+	VMOVUPS      Z5, 320(AX)
+	VMOVUPS      Z6, 384(AX)
+	VMOVUPS      Z7, 448(AX)
+	VMOVUPS      Z8, 512(AX)
+	VMOVUPS      Z9, 576(AX)
+	VMOVUPS      Z10, 640(AX)
+	VZEROUPPER
+	RET
+
+// func scatter12x2x1_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter12x2x1_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter12x2x1_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	JMP    scatter12x2x1_begin
+
+scatter12x2x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+	VMOVUPS 384(BX), Z6
+	VMOVUPS 448(BX), Z7
+	VMOVUPS 512(BX), Z8
+	VMOVUPS 576(BX), Z9
+	VMOVUPS 640(BX), Z10
+	VMOVUPS 704(BX), Z11
+	VMOVUPS 768(BX), Z12
+
+scatter12x2x1_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter12x2x1_channel:
+	MOVQ CX, R9
+	MOVQ BX, R10
+	MOVQ 32(AX), R11
+
+scatter12x2x1_row:
+	VMOVUPS      (R9), Z13
+	VMOVUPS      64(R9), Z14
+	VMOVUPS      128(R9), Z15
+	VMOVUPS      192(R9), Z16
+	VMOVUPS      256(R9), Z17
+	VMOVUPS      320(R9), Z18
+	VMOVUPS      384(R9), Z19
+	VMOVUPS      448(R9), Z20
+	VMOVUPS      512(R9), Z21
+	VMOVUPS      576(R9), Z22
+	VMOVUPS      640(R9), Z23
+	VMOVUPS      704(R9), Z24
+	VBROADCASTSS (R10), Z25
+	VFMADD231PS  Z25, Z13, Z0
+	VFMADD231PS  Z25, Z14, Z1
+	VFMADD231PS  Z25, Z15, Z2
+	VFMADD231PS  Z25, Z16, Z3
+	VFMADD231PS  Z25, Z17, Z4
+	VFMADD231PS  Z25, Z18, Z5
+	VFMADD231PS  Z25, Z19, Z6
+	VFMADD231PS  Z25, Z20, Z7
+	VFMADD231PS  Z25, Z21, Z8
+	VFMADD231PS  Z25, Z22, Z9
+	VFMADD231PS  Z25, Z23, Z10
+	VFMADD231PS  Z25, Z24, Z11
+	VBROADCASTSS 4(R10), Z25
+	VFMADD231PS  Z25, Z13, Z1
+	VFMADD231PS  Z25, Z14, Z2
+	VFMADD231PS  Z25, Z15, Z3
+	VFMADD231PS  Z25, Z16, Z4
+	VFMADD231PS  Z25, Z17, Z5
+	VFMADD231PS  Z25, Z18, Z6
+	VFMADD231PS  Z25, Z19, Z7
+	VFMADD231PS  Z25, Z20, Z8
+	VFMADD231PS  Z25, Z21, Z9
+	VFMADD231PS  Z25, Z22, Z10
+	VFMADD231PS  Z25, Z23, Z11
+	VFMADD231PS  Z25, Z24, Z12
+	ADDQ         DI, R9
+	ADDQ         R8, R10
+	DECQ         R11
+	JNZ          scatter12x2x1_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter12x2x1_channel
+	MOVQ         DX, AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, 192(AX)
+	VMOVUPS      Z4, 256(AX)
+	VMOVUPS      Z5, 320(AX)
+	VMOVUPS      Z6, 384(AX)
+	VMOVUPS      Z7, 448(AX)
+	VMOVUPS      Z8, 512(AX)
+	VMOVUPS      Z9, 576(AX)
+	VMOVUPS      Z10, 640(AX)
+	VMOVUPS      Z11, 704(AX)
+	VMOVUPS      Z12, 768(AX)
+	VZEROUPPER
+	RET
+
+// func scatter13x2x1_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter13x2x1_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter13x2x1_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	JMP    scatter13x2x1_begin
+
+scatter13x2x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+	VMOVUPS 384(BX), Z6
+	VMOVUPS 448(BX), Z7
+	VMOVUPS 512(BX), Z8
+	VMOVUPS 576(BX), Z9
+	VMOVUPS 640(BX), Z10
+	VMOVUPS 704(BX), Z11
+	VMOVUPS 768(BX), Z12
+	VMOVUPS 832(BX), Z13
+
+scatter13x2x1_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter13x2x1_channel:
+	MOVQ CX, R9
+	MOVQ BX, R10
+	MOVQ 32(AX), R11
+
+scatter13x2x1_row:
+	VMOVUPS      (R9), Z14
+	VMOVUPS      64(R9), Z15
+	VMOVUPS      128(R9), Z16
+	VMOVUPS      192(R9), Z17
+	VMOVUPS      256(R9), Z18
+	VMOVUPS      320(R9), Z19
+	VMOVUPS      384(R9), Z20
+	VMOVUPS      448(R9), Z21
+	VMOVUPS      512(R9), Z22
+	VMOVUPS      576(R9), Z23
+	VMOVUPS      640(R9), Z24
+	VMOVUPS      704(R9), Z25
+	VMOVUPS      768(R9), Z26
+	VBROADCASTSS (R10), Z27
+	VFMADD231PS  Z27, Z14, Z0
+	VFMADD231PS  Z27, Z15, Z1
+	VFMADD231PS  Z27, Z16, Z2
+	VFMADD231PS  Z27, Z17, Z3
+	VFMADD231PS  Z27, Z18, Z4
+	VFMADD231PS  Z27, Z19, Z5
+	VFMADD231PS  Z27, Z20, Z6
+	VFMADD231PS  Z27, Z21, Z7
+	VFMADD231PS  Z27, Z22, Z8
+	VFMADD231PS  Z27, Z23, Z9
+	VFMADD231PS  Z27, Z24, Z10
+	VFMADD231PS  Z27, Z25, Z11
+	VFMADD231PS  Z27, Z26, Z12
+	VBROADCASTSS 4(R10), Z27
+	VFMADD231PS  Z27, Z14, Z1
+	VFMADD231PS  Z27, Z15, Z2
+	VFMADD231PS  Z27, Z16, Z3
+	VFMADD231PS  Z27, Z17, Z4
+	VFMADD231PS  Z27, Z18, Z5
+	VFMADD231PS  Z27, Z19, Z6
+	VFMADD231PS  Z27, Z20, Z7
+	VFMADD231PS  Z27, Z21, Z8
+	VFMADD231PS  Z27, Z22, Z9
+	VFMADD231PS  Z27, Z23, Z10
+	VFMADD231PS  Z27, Z24, Z11
+	VFMADD231PS  Z27, Z25, Z12
+	VFMADD231PS  Z27, Z26, Z13
+	ADDQ         DI, R9
+	ADDQ         R8, R10
+	DECQ         R11
+	JNZ          scatter13x2x1_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter13x2x1_channel
+	MOVQ         DX, AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, 192(AX)
+	VMOVUPS      Z4, 256(AX)
+	VMOVUPS      Z5, 320(AX)
+	VMOVUPS      Z6, 384(AX)
+	VMOVUPS      Z7, 448(AX)
+	VMOVUPS      Z8, 512(AX)
+	VMOVUPS      Z9, 576(AX)
+	VMOVUPS      Z10, 640(AX)
+	VMOVUPS      Z11, 704(AX)
+	VMOVUPS      Z12, 768(AX)
+	VMOVUPS      Z13, 832(AX)
+	VZEROUPPER
+	RET
+
+// func scatter1x3x1_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter1x3x1_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter1x3x1_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	JMP    scatter1x3x1_begin
+
+scatter1x3x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+
+scatter1x3x1_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter1x3x1_channel:
+	MOVQ CX, R9
+	MOVQ BX, R10
+	MOVQ 32(AX), R11
+
+scatter1x3x1_row:
+	VMOVUPS      (R9), Z3
+	VBROADCASTSS (R10), Z4
+	VFMADD231PS  Z4, Z3, Z0
+	VBROADCASTSS 4(R10), Z4
+	VFMADD231PS  Z4, Z3, Z1
+	VBROADCASTSS 8(R10), Z4
+	VFMADD231PS  Z4, Z3, Z2
+	ADDQ         DI, R9
+	ADDQ         R8, R10
+	DECQ         R11
+	JNZ          scatter1x3x1_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter1x3x1_channel
+	MOVQ         DX, AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VZEROUPPER
+	RET
+
+// func scatter1x3x2_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter1x3x2_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter1x3x2_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	JMP    scatter1x3x2_begin
+
+scatter1x3x2_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	ADDQ    88(AX), BX
+	VMOVUPS (BX), Z3
+	VMOVUPS 64(BX), Z4
+	VMOVUPS 128(BX), Z5
+
+scatter1x3x2_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter1x3x2_channel:
+	MOVQ CX, R10
+	MOVQ BX, R11
+	MOVQ 32(AX), R12
+
+scatter1x3x2_row:
+	VMOVUPS      (R10), Z6
+	VBROADCASTSS (R11), Z7
+	VFMADD231PS  Z7, Z6, Z0
+	VBROADCASTSS (R11)(R9*1), Z7
+	VFMADD231PS  Z7, Z6, Z3
+	VBROADCASTSS 4(R11), Z7
+	VFMADD231PS  Z7, Z6, Z1
+	VBROADCASTSS 4(R11)(R9*1), Z7
+	VFMADD231PS  Z7, Z6, Z4
+	VBROADCASTSS 8(R11), Z7
+	VFMADD231PS  Z7, Z6, Z2
+	VBROADCASTSS 8(R11)(R9*1), Z7
+	VFMADD231PS  Z7, Z6, Z5
+	ADDQ         DI, R10
+	ADDQ         R8, R11
+	DECQ         R12
+	JNZ          scatter1x3x2_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter1x3x2_channel
+	MOVQ         DX, CX
+	VMOVUPS      Z0, (CX)
+	VMOVUPS      Z1, 64(CX)
+	VMOVUPS      Z2, 128(CX)
+	ADDQ         88(AX), CX
+	VMOVUPS      Z3, (CX)
+	VMOVUPS      Z4, 64(CX)
+	VMOVUPS      Z5, 128(CX)
+	VZEROUPPER
+	RET
+
+// func scatter2x3x1_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter2x3x1_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter2x3x1_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	JMP    scatter2x3x1_begin
+
+scatter2x3x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+
+scatter2x3x1_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter2x3x1_channel:
+	MOVQ CX, R9
+	MOVQ BX, R10
+	MOVQ 32(AX), R11
+
+scatter2x3x1_row:
+	VMOVUPS      (R9), Z4
+	VMOVUPS      64(R9), Z5
+	VBROADCASTSS (R10), Z6
+	VFMADD231PS  Z6, Z4, Z0
+	VFMADD231PS  Z6, Z5, Z1
+	VBROADCASTSS 4(R10), Z6
+	VFMADD231PS  Z6, Z4, Z1
+	VFMADD231PS  Z6, Z5, Z2
+	VBROADCASTSS 8(R10), Z6
+	VFMADD231PS  Z6, Z4, Z2
+	VFMADD231PS  Z6, Z5, Z3
+	ADDQ         DI, R9
+	ADDQ         R8, R10
+	DECQ         R11
+	JNZ          scatter2x3x1_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter2x3x1_channel
+	MOVQ         DX, AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, 192(AX)
+	VZEROUPPER
+	RET
+
+// func scatter2x3x2_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter2x3x2_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter2x3x2_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	JMP    scatter2x3x2_begin
+
+scatter2x3x2_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	ADDQ    88(AX), BX
+	VMOVUPS (BX), Z4
+	VMOVUPS 64(BX), Z5
+	VMOVUPS 128(BX), Z6
+	VMOVUPS 192(BX), Z7
+
+scatter2x3x2_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter2x3x2_channel:
+	MOVQ CX, R10
+	MOVQ BX, R11
+	MOVQ 32(AX), R12
+
+scatter2x3x2_row:
+	VMOVUPS      (R10), Z8
+	VMOVUPS      64(R10), Z9
+	VBROADCASTSS (R11), Z10
+	VFMADD231PS  Z10, Z8, Z0
+	VFMADD231PS  Z10, Z9, Z1
+	VBROADCASTSS (R11)(R9*1), Z10
+	VFMADD231PS  Z10, Z8, Z4
+	VFMADD231PS  Z10, Z9, Z5
+	VBROADCASTSS 4(R11), Z10
+	VFMADD231PS  Z10, Z8, Z1
+	VFMADD231PS  Z10, Z9, Z2
+	VBROADCASTSS 4(R11)(R9*1), Z10
+	VFMADD231PS  Z10, Z8, Z5
+	VFMADD231PS  Z10, Z9, Z6
+	VBROADCASTSS 8(R11), Z10
+	VFMADD231PS  Z10, Z8, Z2
+	VFMADD231PS  Z10, Z9, Z3
+	VBROADCASTSS 8(R11)(R9*1), Z10
+	VFMADD231PS  Z10, Z8, Z6
+	VFMADD231PS  Z10, Z9, Z7
+	ADDQ         DI, R10
+	ADDQ         R8, R11
+	DECQ         R12
+	JNZ          scatter2x3x2_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter2x3x2_channel
+	MOVQ         DX, CX
+	VMOVUPS      Z0, (CX)
+	VMOVUPS      Z1, 64(CX)
+	VMOVUPS      Z2, 128(CX)
+	VMOVUPS      Z3, 192(CX)
+	ADDQ         88(AX), CX
+	VMOVUPS      Z4, (CX)
+	VMOVUPS      Z5, 64(CX)
+	VMOVUPS      Z6, 128(CX)
+	VMOVUPS      Z7, 192(CX)
+	VZEROUPPER
+	RET
+
+// func scatter3x3x1_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter3x3x1_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter3x3x1_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	JMP    scatter3x3x1_begin
+
+scatter3x3x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+
+scatter3x3x1_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter3x3x1_channel:
+	MOVQ CX, R9
+	MOVQ BX, R10
+	MOVQ 32(AX), R11
+
+scatter3x3x1_row:
+	VMOVUPS      (R9), Z5
+	VMOVUPS      64(R9), Z6
+	VMOVUPS      128(R9), Z7
+	VBROADCASTSS (R10), Z8
+	VFMADD231PS  Z8, Z5, Z0
+	VFMADD231PS  Z8, Z6, Z1
+	VFMADD231PS  Z8, Z7, Z2
+	VBROADCASTSS 4(R10), Z8
+	VFMADD231PS  Z8, Z5, Z1
+	VFMADD231PS  Z8, Z6, Z2
+	VFMADD231PS  Z8, Z7, Z3
+	VBROADCASTSS 8(R10), Z8
+	VFMADD231PS  Z8, Z5, Z2
+	VFMADD231PS  Z8, Z6, Z3
+	VFMADD231PS  Z8, Z7, Z4
+	ADDQ         DI, R9
+	ADDQ         R8, R10
+	DECQ         R11
+	JNZ          scatter3x3x1_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter3x3x1_channel
+	MOVQ         DX, AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, 192(AX)
+	VMOVUPS      Z4, 256(AX)
+	VZEROUPPER
+	RET
+
+// func scatter3x3x2_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter3x3x2_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter3x3x2_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	JMP    scatter3x3x2_begin
+
+scatter3x3x2_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	ADDQ    88(AX), BX
+	VMOVUPS (BX), Z5
+	VMOVUPS 64(BX), Z6
+	VMOVUPS 128(BX), Z7
+	VMOVUPS 192(BX), Z8
+	VMOVUPS 256(BX), Z9
+
+scatter3x3x2_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter3x3x2_channel:
+	MOVQ CX, R10
+	MOVQ BX, R11
+	MOVQ 32(AX), R12
+
+scatter3x3x2_row:
+	VMOVUPS      (R10), Z10
+	VMOVUPS      64(R10), Z11
+	VMOVUPS      128(R10), Z12
+	VBROADCASTSS (R11), Z13
+	VFMADD231PS  Z13, Z10, Z0
+	VFMADD231PS  Z13, Z11, Z1
+	VFMADD231PS  Z13, Z12, Z2
+	VBROADCASTSS (R11)(R9*1), Z13
+	VFMADD231PS  Z13, Z10, Z5
+	VFMADD231PS  Z13, Z11, Z6
+	VFMADD231PS  Z13, Z12, Z7
+	VBROADCASTSS 4(R11), Z13
+	VFMADD231PS  Z13, Z10, Z1
+	VFMADD231PS  Z13, Z11, Z2
+	VFMADD231PS  Z13, Z12, Z3
+	VBROADCASTSS 4(R11)(R9*1), Z13
+	VFMADD231PS  Z13, Z10, Z6
+	VFMADD231PS  Z13, Z11, Z7
+	VFMADD231PS  Z13, Z12, Z8
+	VBROADCASTSS 8(R11), Z13
+	VFMADD231PS  Z13, Z10, Z2
+	VFMADD231PS  Z13, Z11, Z3
+	VFMADD231PS  Z13, Z12, Z4
+	VBROADCASTSS 8(R11)(R9*1), Z13
+	VFMADD231PS  Z13, Z10, Z7
+	VFMADD231PS  Z13, Z11, Z8
+	VFMADD231PS  Z13, Z12, Z9
+	ADDQ         DI, R10
+	ADDQ         R8, R11
+	DECQ         R12
+	JNZ          scatter3x3x2_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter3x3x2_channel
+	MOVQ         DX, CX
+	VMOVUPS      Z0, (CX)
+	VMOVUPS      Z1, 64(CX)
+	VMOVUPS      Z2, 128(CX)
+	VMOVUPS      Z3, 192(CX)
+	VMOVUPS      Z4, 256(CX)
+	ADDQ         88(AX), CX
+	VMOVUPS      Z5, (CX)
+	VMOVUPS      Z6, 64(CX)
+	VMOVUPS      Z7, 128(CX)
+	VMOVUPS      Z8, 192(CX)
+	VMOVUPS      Z9, 256(CX)
+	VZEROUPPER
+	RET
+
+// func scatter4x3x1_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter4x3x1_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter4x3x1_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	JMP    scatter4x3x1_begin
+
+scatter4x3x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+
+scatter4x3x1_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter4x3x1_channel:
+	MOVQ CX, R9
+	MOVQ BX, R10
+	MOVQ 32(AX), R11
+
+scatter4x3x1_row:
+	VMOVUPS      (R9), Z6
+	VMOVUPS      64(R9), Z7
+	VMOVUPS      128(R9), Z8
+	VMOVUPS      192(R9), Z9
+	VBROADCASTSS (R10), Z10
+	VFMADD231PS  Z10, Z6, Z0
+	VFMADD231PS  Z10, Z7, Z1
+	VFMADD231PS  Z10, Z8, Z2
+	VFMADD231PS  Z10, Z9, Z3
+	VBROADCASTSS 4(R10), Z10
+	VFMADD231PS  Z10, Z6, Z1
+	VFMADD231PS  Z10, Z7, Z2
+	VFMADD231PS  Z10, Z8, Z3
+	VFMADD231PS  Z10, Z9, Z4
+	VBROADCASTSS 8(R10), Z10
+	VFMADD231PS  Z10, Z6, Z2
+	VFMADD231PS  Z10, Z7, Z3
+	VFMADD231PS  Z10, Z8, Z4
+	VFMADD231PS  Z10, Z9, Z5
+	ADDQ         DI, R9
+	ADDQ         R8, R10
+	DECQ         R11
+	JNZ          scatter4x3x1_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter4x3x1_channel
+	MOVQ         DX, AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, 192(AX)
+	VMOVUPS      Z4, 256(AX)
+	VMOVUPS      Z5, 320(AX)
+	VZEROUPPER
+	RET
+
+// func scatter4x3x2_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter4x3x2_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter4x3x2_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	JMP    scatter4x3x2_begin
+
+scatter4x3x2_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+	ADDQ    88(AX), BX
+	VMOVUPS (BX), Z6
+	VMOVUPS 64(BX), Z7
+	VMOVUPS 128(BX), Z8
+	VMOVUPS 192(BX), Z9
+	VMOVUPS 256(BX), Z10
+	VMOVUPS 320(BX), Z11
+
+scatter4x3x2_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter4x3x2_channel:
+	MOVQ CX, R10
+	MOVQ BX, R11
+	MOVQ 32(AX), R12
+
+scatter4x3x2_row:
+	VMOVUPS      (R10), Z12
+	VMOVUPS      64(R10), Z13
+	VMOVUPS      128(R10), Z14
+	VMOVUPS      192(R10), Z15
+	VBROADCASTSS (R11), Z16
+	VFMADD231PS  Z16, Z12, Z0
+	VFMADD231PS  Z16, Z13, Z1
+	VFMADD231PS  Z16, Z14, Z2
+	VFMADD231PS  Z16, Z15, Z3
+	VBROADCASTSS (R11)(R9*1), Z16
+	VFMADD231PS  Z16, Z12, Z6
+	VFMADD231PS  Z16, Z13, Z7
+	VFMADD231PS  Z16, Z14, Z8
+	VFMADD231PS  Z16, Z15, Z9
+	VBROADCASTSS 4(R11), Z16
+	VFMADD231PS  Z16, Z12, Z1
+	VFMADD231PS  Z16, Z13, Z2
+	VFMADD231PS  Z16, Z14, Z3
+	VFMADD231PS  Z16, Z15, Z4
+	VBROADCASTSS 4(R11)(R9*1), Z16
+	VFMADD231PS  Z16, Z12, Z7
+	VFMADD231PS  Z16, Z13, Z8
+	VFMADD231PS  Z16, Z14, Z9
+	VFMADD231PS  Z16, Z15, Z10
+	VBROADCASTSS 8(R11), Z16
+	VFMADD231PS  Z16, Z12, Z2
+	VFMADD231PS  Z16, Z13, Z3
+	VFMADD231PS  Z16, Z14, Z4
+	VFMADD231PS  Z16, Z15, Z5
+	VBROADCASTSS 8(R11)(R9*1), Z16
+	VFMADD231PS  Z16, Z12, Z8
+	VFMADD231PS  Z16, Z13, Z9
+	VFMADD231PS  Z16, Z14, Z10
+	VFMADD231PS  Z16, Z15, Z11
+	ADDQ         DI, R10
+	ADDQ         R8, R11
+	DECQ         R12
+	JNZ          scatter4x3x2_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter4x3x2_channel
+	MOVQ         DX, CX
+	VMOVUPS      Z0, (CX)
+	VMOVUPS      Z1, 64(CX)
+	VMOVUPS      Z2, 128(CX)
+	VMOVUPS      Z3, 192(CX)
+	VMOVUPS      Z4, 256(CX)
+	VMOVUPS      Z5, 320(CX)
+	ADDQ         88(AX), CX
+	VMOVUPS      Z6, (CX)
+	VMOVUPS      Z7, 64(CX)
+	VMOVUPS      Z8, 128(CX)
+	VMOVUPS      Z9, 192(CX)
+	VMOVUPS      Z10, 256(CX)
+	VMOVUPS      Z11, 320(CX)
+	VZEROUPPER
+	RET
+
+// func scatter5x3x1_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter5x3x1_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter5x3x1_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	JMP    scatter5x3x1_begin
+
+scatter5x3x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+	VMOVUPS 384(BX), Z6
+
+scatter5x3x1_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter5x3x1_channel:
+	MOVQ CX, R9
+	MOVQ BX, R10
+	MOVQ 32(AX), R11
+
+scatter5x3x1_row:
+	VMOVUPS      (R9), Z7
+	VMOVUPS      64(R9), Z8
+	VMOVUPS      128(R9), Z9
+	VMOVUPS      192(R9), Z10
+	VMOVUPS      256(R9), Z11
+	VBROADCASTSS (R10), Z12
+	VFMADD231PS  Z12, Z7, Z0
+	VFMADD231PS  Z12, Z8, Z1
+	VFMADD231PS  Z12, Z9, Z2
+	VFMADD231PS  Z12, Z10, Z3
+	VFMADD231PS  Z12, Z11, Z4
+	VBROADCASTSS 4(R10), Z12
+	VFMADD231PS  Z12, Z7, Z1
+	VFMADD231PS  Z12, Z8, Z2
+	VFMADD231PS  Z12, Z9, Z3
+	VFMADD231PS  Z12, Z10, Z4
+	VFMADD231PS  Z12, Z11, Z5
+	VBROADCASTSS 8(R10), Z12
+	VFMADD231PS  Z12, Z7, Z2
+	VFMADD231PS  Z12, Z8, Z3
+	VFMADD231PS  Z12, Z9, Z4
+	VFMADD231PS  Z12, Z10, Z5
+	VFMADD231PS  Z12, Z11, Z6
+	ADDQ         DI, R9
+	ADDQ         R8, R10
+	DECQ         R11
+	JNZ          scatter5x3x1_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter5x3x1_channel
+	MOVQ         DX, AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, 192(AX)
+	VMOVUPS      Z4, 256(AX)
+	VMOVUPS      Z5, 320(AX)
+	VMOVUPS      Z6, 384(AX)
+	VZEROUPPER
+	RET
+
+// func scatter5x3x2_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter5x3x2_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter5x3x2_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	JMP    scatter5x3x2_begin
+
+scatter5x3x2_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+	VMOVUPS 384(BX), Z6
+	ADDQ    88(AX), BX
+	VMOVUPS (BX), Z7
+	VMOVUPS 64(BX), Z8
+	VMOVUPS 128(BX), Z9
+	VMOVUPS 192(BX), Z10
+	VMOVUPS 256(BX), Z11
+	VMOVUPS 320(BX), Z12
+	VMOVUPS 384(BX), Z13
+
+scatter5x3x2_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter5x3x2_channel:
+	MOVQ CX, R10
+	MOVQ BX, R11
+	MOVQ 32(AX), R12
+
+scatter5x3x2_row:
+	VMOVUPS      (R10), Z14
+	VMOVUPS      64(R10), Z15
+	VMOVUPS      128(R10), Z16
+	VMOVUPS      192(R10), Z17
+	VMOVUPS      256(R10), Z18
+	VBROADCASTSS (R11), Z19
+	VFMADD231PS  Z19, Z14, Z0
+	VFMADD231PS  Z19, Z15, Z1
+	VFMADD231PS  Z19, Z16, Z2
+	VFMADD231PS  Z19, Z17, Z3
+	VFMADD231PS  Z19, Z18, Z4
+	VBROADCASTSS (R11)(R9*1), Z19
+	VFMADD231PS  Z19, Z14, Z7
+	VFMADD231PS  Z19, Z15, Z8
+	VFMADD231PS  Z19, Z16, Z9
+	VFMADD231PS  Z19, Z17, Z10
+	VFMADD231PS  Z19, Z18, Z11
+	VBROADCASTSS 4(R11), Z19
+	VFMADD231PS  Z19, Z14, Z1
+	VFMADD231PS  Z19, Z15, Z2
+	VFMADD231PS  Z19, Z16, Z3
+	VFMADD231PS  Z19, Z17, Z4
+	VFMADD231PS  Z19, Z18, Z5
+	VBROADCASTSS 4(R11)(R9*1), Z19
+	VFMADD231PS  Z19, Z14, Z8
+	VFMADD231PS  Z19, Z15, Z9
+	VFMADD231PS  Z19, Z16, Z10
+	VFMADD231PS  Z19, Z17, Z11
+	VFMADD231PS  Z19, Z18, Z12
+	VBROADCASTSS 8(R11), Z19
+	VFMADD231PS  Z19, Z14, Z2
+	VFMADD231PS  Z19, Z15, Z3
+	VFMADD231PS  Z19, Z16, Z4
+	VFMADD231PS  Z19, Z17, Z5
+	VFMADD231PS  Z19, Z18, Z6
+	VBROADCASTSS 8(R11)(R9*1), Z19
+	VFMADD231PS  Z19, Z14, Z9
+	VFMADD231PS  Z19, Z15, Z10
+	VFMADD231PS  Z19, Z16, Z11
+	VFMADD231PS  Z19, Z17, Z12
+	VFMADD231PS  Z19, Z18, Z13
+	ADDQ         DI, R10
+	ADDQ         R8, R11
+	DECQ         R12
+	JNZ          scatter5x3x2_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter5x3x2_channel
+	MOVQ         DX, CX
+	VMOVUPS      Z0, (CX)
+	VMOVUPS      Z1, 64(CX)
+	VMOVUPS      Z2, 128(CX)
+	VMOVUPS      Z3, 192(CX)
+	VMOVUPS      Z4, 256(CX)
+	VMOVUPS      Z5, 320(CX)
+	VMOVUPS      Z6, 384(CX)
+	ADDQ         88(AX), CX
+	VMOVUPS      Z7, (CX)
+	VMOVUPS      Z8, 64(CX)
+	VMOVUPS      Z9, 128(CX)
+	VMOVUPS      Z10, 192(CX)
+	VMOVUPS      Z11, 256(CX)
+	VMOVUPS      Z12, 320(CX)
+	VMOVUPS      Z13, 384(CX)
+	VZEROUPPER
+	RET
+
+// func scatter6x3x1_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter6x3x1_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter6x3x1_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	JMP    scatter6x3x1_begin
+
+scatter6x3x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+	VMOVUPS 384(BX), Z6
+	VMOVUPS 448(BX), Z7
+
+scatter6x3x1_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter6x3x1_channel:
+	MOVQ CX, R9
+	MOVQ BX, R10
+	MOVQ 32(AX), R11
+
+scatter6x3x1_row:
+	VMOVUPS      (R9), Z8
+	VMOVUPS      64(R9), Z9
+	VMOVUPS      128(R9), Z10
+	VMOVUPS      192(R9), Z11
+	VMOVUPS      256(R9), Z12
+	VMOVUPS      320(R9), Z13
+	VBROADCASTSS (R10), Z14
+	VFMADD231PS  Z14, Z8, Z0
+	VFMADD231PS  Z14, Z9, Z1
+	VFMADD231PS  Z14, Z10, Z2
+	VFMADD231PS  Z14, Z11, Z3
+	VFMADD231PS  Z14, Z12, Z4
+	VFMADD231PS  Z14, Z13, Z5
+	VBROADCASTSS 4(R10), Z14
+	VFMADD231PS  Z14, Z8, Z1
+	VFMADD231PS  Z14, Z9, Z2
+	VFMADD231PS  Z14, Z10, Z3
+	VFMADD231PS  Z14, Z11, Z4
+	VFMADD231PS  Z14, Z12, Z5
+	VFMADD231PS  Z14, Z13, Z6
+	VBROADCASTSS 8(R10), Z14
+	VFMADD231PS  Z14, Z8, Z2
+	VFMADD231PS  Z14, Z9, Z3
+	VFMADD231PS  Z14, Z10, Z4
+	VFMADD231PS  Z14, Z11, Z5
+	VFMADD231PS  Z14, Z12, Z6
+	VFMADD231PS  Z14, Z13, Z7
+	ADDQ         DI, R9
+	ADDQ         R8, R10
+	DECQ         R11
+	JNZ          scatter6x3x1_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter6x3x1_channel
+	MOVQ         DX, AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, 192(AX)
+	VMOVUPS      Z4, 256(AX)
+	VMOVUPS      Z5, 320(AX)
+	VMOVUPS      Z6, 384(AX)
+	VMOVUPS      Z7, 448(AX)
+	VZEROUPPER
+	RET
+
+// func scatter6x3x2_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter6x3x2_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter6x3x2_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	JMP    scatter6x3x2_begin
+
+scatter6x3x2_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+	VMOVUPS 384(BX), Z6
+	VMOVUPS 448(BX), Z7
+	ADDQ    88(AX), BX
+	VMOVUPS (BX), Z8
+	VMOVUPS 64(BX), Z9
+	VMOVUPS 128(BX), Z10
+	VMOVUPS 192(BX), Z11
+	VMOVUPS 256(BX), Z12
+	VMOVUPS 320(BX), Z13
+	VMOVUPS 384(BX), Z14
+	VMOVUPS 448(BX), Z15
+
+scatter6x3x2_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter6x3x2_channel:
+	MOVQ CX, R10
+	MOVQ BX, R11
+	MOVQ 32(AX), R12
+
+scatter6x3x2_row:
+	VMOVUPS      (R10), Z16
+	VMOVUPS      64(R10), Z17
+	VMOVUPS      128(R10), Z18
+	VMOVUPS      192(R10), Z19
+	VMOVUPS      256(R10), Z20
+	VMOVUPS      320(R10), Z21
+	VBROADCASTSS (R11), Z22
+	VFMADD231PS  Z22, Z16, Z0
+	VFMADD231PS  Z22, Z17, Z1
+	VFMADD231PS  Z22, Z18, Z2
+	VFMADD231PS  Z22, Z19, Z3
+	VFMADD231PS  Z22, Z20, Z4
+	VFMADD231PS  Z22, Z21, Z5
+	VBROADCASTSS (R11)(R9*1), Z22
+	VFMADD231PS  Z22, Z16, Z8
+	VFMADD231PS  Z22, Z17, Z9
+	VFMADD231PS  Z22, Z18, Z10
+	VFMADD231PS  Z22, Z19, Z11
+	VFMADD231PS  Z22, Z20, Z12
+	VFMADD231PS  Z22, Z21, Z13
+	VBROADCASTSS 4(R11), Z22
+	VFMADD231PS  Z22, Z16, Z1
+	VFMADD231PS  Z22, Z17, Z2
+	VFMADD231PS  Z22, Z18, Z3
+	VFMADD231PS  Z22, Z19, Z4
+	VFMADD231PS  Z22, Z20, Z5
+	VFMADD231PS  Z22, Z21, Z6
+	VBROADCASTSS 4(R11)(R9*1), Z22
+	VFMADD231PS  Z22, Z16, Z9
+	VFMADD231PS  Z22, Z17, Z10
+	VFMADD231PS  Z22, Z18, Z11
+	VFMADD231PS  Z22, Z19, Z12
+	VFMADD231PS  Z22, Z20, Z13
+	VFMADD231PS  Z22, Z21, Z14
+	VBROADCASTSS 8(R11), Z22
+	VFMADD231PS  Z22, Z16, Z2
+	VFMADD231PS  Z22, Z17, Z3
+	VFMADD231PS  Z22, Z18, Z4
+	VFMADD231PS  Z22, Z19, Z5
+	VFMADD231PS  Z22, Z20, Z6
+	VFMADD231PS  Z22, Z21, Z7
+	VBROADCASTSS 8(R11)(R9*1), Z22
+	VFMADD231PS  Z22, Z16, Z10
+	VFMADD231PS  Z22, Z17, Z11
+	VFMADD231PS  Z22, Z18, Z12
+	VFMADD231PS  Z22, Z19, Z13
+	VFMADD231PS  Z22, Z20, Z14
+	VFMADD231PS  Z22, Z21, Z15
+	ADDQ         DI, R10
+	ADDQ         R8, R11
+	DECQ         R12
+	JNZ          scatter6x3x2_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter6x3x2_channel
+	MOVQ         DX, CX
+	VMOVUPS      Z0, (CX)
+	VMOVUPS      Z1, 64(CX)
+	VMOVUPS      Z2, 128(CX)
+	VMOVUPS      Z3, 192(CX)
+	VMOVUPS      Z4, 256(CX)
+	VMOVUPS      Z5, 320(CX)
+	VMOVUPS      Z6, 384(CX)
+	VMOVUPS      Z7, 448(CX)
+	ADDQ         88(AX), CX
+	VMOVUPS      Z8, (CX)
+	VMOVUPS      Z9, 64(CX)
+	VMOVUPS      Z10, 128(CX)
+	VMOVUPS      Z11, 192(CX)
+	VMOVUPS      Z12, 256(CX)
+	VMOVUPS      Z13, 320(CX)
+	VMOVUPS      Z14, 384(CX)
+	VMOVUPS      Z15, 448(CX)
+	VZEROUPPER
+	RET
+
+// func scatter7x3x1_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter7x3x1_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter7x3x1_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	JMP    scatter7x3x1_begin
+
+scatter7x3x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+	VMOVUPS 384(BX), Z6
+	VMOVUPS 448(BX), Z7
+	VMOVUPS 512(BX), Z8
+
+scatter7x3x1_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter7x3x1_channel:
+	MOVQ CX, R9
+	MOVQ BX, R10
+	MOVQ 32(AX), R11
+
+scatter7x3x1_row:
+	VMOVUPS      (R9), Z9
+	VMOVUPS      64(R9), Z10
+	VMOVUPS      128(R9), Z11
+	VMOVUPS      192(R9), Z12
+	VMOVUPS      256(R9), Z13
+	VMOVUPS      320(R9), Z14
+	VMOVUPS      384(R9), Z15
+	VBROADCASTSS (R10), Z16
+	VFMADD231PS  Z16, Z9, Z0
+	VFMADD231PS  Z16, Z10, Z1
+	VFMADD231PS  Z16, Z11, Z2
+	VFMADD231PS  Z16, Z12, Z3
+	VFMADD231PS  Z16, Z13, Z4
+	VFMADD231PS  Z16, Z14, Z5
+	VFMADD231PS  Z16, Z15, Z6
+	VBROADCASTSS 4(R10), Z16
+	VFMADD231PS  Z16, Z9, Z1
+	VFMADD231PS  Z16, Z10, Z2
+	VFMADD231PS  Z16, Z11, Z3
+	VFMADD231PS  Z16, Z12, Z4
+	VFMADD231PS  Z16, Z13, Z5
+	VFMADD231PS  Z16, Z14, Z6
+	VFMADD231PS  Z16, Z15, Z7
+	VBROADCASTSS 8(R10), Z16
+	VFMADD231PS  Z16, Z9, Z2
+	VFMADD231PS  Z16, Z10, Z3
+	VFMADD231PS  Z16, Z11, Z4
+	VFMADD231PS  Z16, Z12, Z5
+	VFMADD231PS  Z16, Z13, Z6
+	VFMADD231PS  Z16, Z14, Z7
+	VFMADD231PS  Z16, Z15, Z8
+	ADDQ         DI, R9
+	ADDQ         R8, R10
+	DECQ         R11
+	JNZ          scatter7x3x1_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter7x3x1_channel
+	MOVQ         DX, AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, 192(AX)
+	VMOVUPS      Z4, 256(AX)
+	VMOVUPS      Z5, 320(AX)
+	VMOVUPS      Z6, 384(AX)
+	VMOVUPS      Z7, 448(AX)
+	VMOVUPS      Z8, 512(AX)
+	VZEROUPPER
+	RET
+
+// func scatter7x3x2_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter7x3x2_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter7x3x2_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	JMP    scatter7x3x2_begin
+
+scatter7x3x2_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+	VMOVUPS 384(BX), Z6
+	VMOVUPS 448(BX), Z7
+	VMOVUPS 512(BX), Z8
+	ADDQ    88(AX), BX
+	VMOVUPS (BX), Z9
+	VMOVUPS 64(BX), Z10
+	VMOVUPS 128(BX), Z11
+	VMOVUPS 192(BX), Z12
+	VMOVUPS 256(BX), Z13
+	VMOVUPS 320(BX), Z14
+	VMOVUPS 384(BX), Z15
+	VMOVUPS 448(BX), Z16
+	VMOVUPS 512(BX), Z17
+
+scatter7x3x2_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter7x3x2_channel:
+	MOVQ CX, R10
+	MOVQ BX, R11
+	MOVQ 32(AX), R12
+
+scatter7x3x2_row:
+	VMOVUPS      (R10), Z18
+	VMOVUPS      64(R10), Z19
+	VMOVUPS      128(R10), Z20
+	VMOVUPS      192(R10), Z21
+	VMOVUPS      256(R10), Z22
+	VMOVUPS      320(R10), Z23
+	VMOVUPS      384(R10), Z24
+	VBROADCASTSS (R11), Z25
+	VFMADD231PS  Z25, Z18, Z0
+	VFMADD231PS  Z25, Z19, Z1
+	VFMADD231PS  Z25, Z20, Z2
+	VFMADD231PS  Z25, Z21, Z3
+	VFMADD231PS  Z25, Z22, Z4
+	VFMADD231PS  Z25, Z23, Z5
+	VFMADD231PS  Z25, Z24, Z6
+	VBROADCASTSS (R11)(R9*1), Z25
+	VFMADD231PS  Z25, Z18, Z9
+	VFMADD231PS  Z25, Z19, Z10
+	VFMADD231PS  Z25, Z20, Z11
+	VFMADD231PS  Z25, Z21, Z12
+	VFMADD231PS  Z25, Z22, Z13
+	VFMADD231PS  Z25, Z23, Z14
+	VFMADD231PS  Z25, Z24, Z15
+	VBROADCASTSS 4(R11), Z25
+	VFMADD231PS  Z25, Z18, Z1
+	VFMADD231PS  Z25, Z19, Z2
+	VFMADD231PS  Z25, Z20, Z3
+	VFMADD231PS  Z25, Z21, Z4
+	VFMADD231PS  Z25, Z22, Z5
+	VFMADD231PS  Z25, Z23, Z6
+	VFMADD231PS  Z25, Z24, Z7
+	VBROADCASTSS 4(R11)(R9*1), Z25
+	VFMADD231PS  Z25, Z18, Z10
+	VFMADD231PS  Z25, Z19, Z11
+	VFMADD231PS  Z25, Z20, Z12
+	VFMADD231PS  Z25, Z21, Z13
+	VFMADD231PS  Z25, Z22, Z14
+	VFMADD231PS  Z25, Z23, Z15
+	VFMADD231PS  Z25, Z24, Z16
+	VBROADCASTSS 8(R11), Z25
+	VFMADD231PS  Z25, Z18, Z2
+	VFMADD231PS  Z25, Z19, Z3
+	VFMADD231PS  Z25, Z20, Z4
+	VFMADD231PS  Z25, Z21, Z5
+	VFMADD231PS  Z25, Z22, Z6
+	VFMADD231PS  Z25, Z23, Z7
+	VFMADD231PS  Z25, Z24, Z8
+	VBROADCASTSS 8(R11)(R9*1), Z25
+	VFMADD231PS  Z25, Z18, Z11
+	VFMADD231PS  Z25, Z19, Z12
+	VFMADD231PS  Z25, Z20, Z13
+	VFMADD231PS  Z25, Z21, Z14
+	VFMADD231PS  Z25, Z22, Z15
+	VFMADD231PS  Z25, Z23, Z16
+	VFMADD231PS  Z25, Z24, Z17
+	ADDQ         DI, R10
+	ADDQ         R8, R11
+	DECQ         R12
+	JNZ          scatter7x3x2_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter7x3x2_channel
+	MOVQ         DX, CX
+	VMOVUPS      Z0, (CX)
+	VMOVUPS      Z1, 64(CX)
+	VMOVUPS      Z2, 128(CX)
+	VMOVUPS      Z3, 192(CX)
+	VMOVUPS      Z4, 256(CX)
+	VMOVUPS      Z5, 320(CX)
+	VMOVUPS      Z6, 384(CX)
+	VMOVUPS      Z7, 448(CX)
+	VMOVUPS      Z8, 512(CX)
+	ADDQ         88(AX), CX
+	VMOVUPS      Z9, (CX)
+	VMOVUPS      Z10, 64(CX)
+	VMOVUPS      Z11, 128(CX)
+	VMOVUPS      Z12, 192(CX)
+	VMOVUPS      Z13, 256(CX)
+	VMOVUPS      Z14, 320(CX)
+	VMOVUPS      Z15, 384(CX)
+	VMOVUPS      Z16, 448(CX)
+	VMOVUPS      Z17, 512(CX)
+	VZEROUPPER
+	RET
+
+// func scatter8x3x1_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter8x3x1_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter8x3x1_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	JMP    scatter8x3x1_begin
+
+scatter8x3x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+	VMOVUPS 384(BX), Z6
+	VMOVUPS 448(BX), Z7
+	VMOVUPS 512(BX), Z8
+	VMOVUPS 576(BX), Z9
+
+scatter8x3x1_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter8x3x1_channel:
+	MOVQ CX, R9
+	MOVQ BX, R10
+	MOVQ 32(AX), R11
+
+scatter8x3x1_row:
+	VMOVUPS      (R9), Z10
+	VMOVUPS      64(R9), Z11
+	VMOVUPS      128(R9), Z12
+	VMOVUPS      192(R9), Z13
+	VMOVUPS      256(R9), Z14
+	VMOVUPS      320(R9), Z15
+	VMOVUPS      384(R9), Z16
+	VMOVUPS      448(R9), Z17
+	VBROADCASTSS (R10), Z18
+	VFMADD231PS  Z18, Z10, Z0
+	VFMADD231PS  Z18, Z11, Z1
+	VFMADD231PS  Z18, Z12, Z2
+	VFMADD231PS  Z18, Z13, Z3
+	VFMADD231PS  Z18, Z14, Z4
+	VFMADD231PS  Z18, Z15, Z5
+	VFMADD231PS  Z18, Z16, Z6
+	VFMADD231PS  Z18, Z17, Z7
+	VBROADCASTSS 4(R10), Z18
+	VFMADD231PS  Z18, Z10, Z1
+	VFMADD231PS  Z18, Z11, Z2
+	VFMADD231PS  Z18, Z12, Z3
+	VFMADD231PS  Z18, Z13, Z4
+	VFMADD231PS  Z18, Z14, Z5
+	VFMADD231PS  Z18, Z15, Z6
+	VFMADD231PS  Z18, Z16, Z7
+	VFMADD231PS  Z18, Z17, Z8
+	VBROADCASTSS 8(R10), Z18
+	VFMADD231PS  Z18, Z10, Z2
+	VFMADD231PS  Z18, Z11, Z3
+	VFMADD231PS  Z18, Z12, Z4
+	VFMADD231PS  Z18, Z13, Z5
+	VFMADD231PS  Z18, Z14, Z6
+	VFMADD231PS  Z18, Z15, Z7
+	VFMADD231PS  Z18, Z16, Z8
+	VFMADD231PS  Z18, Z17, Z9
+	ADDQ         DI, R9
+	ADDQ         R8, R10
+	DECQ         R11
+	JNZ          scatter8x3x1_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter8x3x1_channel
+	MOVQ         DX, AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, 192(AX)
+	VMOVUPS      Z4, 256(AX)
+	VMOVUPS      Z5, 320(AX)
+	VMOVUPS      Z6, 384(AX)
+	VMOVUPS      Z7, 448(AX)
+	VMOVUPS      Z8, 512(AX)
+	VMOVUPS      Z9, 576(AX)
+	VZEROUPPER
+	RET
+
+// func scatter8x3x2_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter8x3x2_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter8x3x2_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	JMP    scatter8x3x2_begin
+
+scatter8x3x2_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+	VMOVUPS 384(BX), Z6
+	VMOVUPS 448(BX), Z7
+	VMOVUPS 512(BX), Z8
+	VMOVUPS 576(BX), Z9
+	ADDQ    88(AX), BX
+	VMOVUPS (BX), Z10
+	VMOVUPS 64(BX), Z11
+	VMOVUPS 128(BX), Z12
+	VMOVUPS 192(BX), Z13
+	VMOVUPS 256(BX), Z14
+	VMOVUPS 320(BX), Z15
+	VMOVUPS 384(BX), Z16
+	VMOVUPS 448(BX), Z17
+	VMOVUPS 512(BX), Z18
+	VMOVUPS 576(BX), Z19
+
+scatter8x3x2_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter8x3x2_channel:
+	MOVQ CX, R10
+	MOVQ BX, R11
+	MOVQ 32(AX), R12
+
+scatter8x3x2_row:
+	VMOVUPS      (R10), Z20
+	VMOVUPS      64(R10), Z21
+	VMOVUPS      128(R10), Z22
+	VMOVUPS      192(R10), Z23
+	VMOVUPS      256(R10), Z24
+	VMOVUPS      320(R10), Z25
+	VMOVUPS      384(R10), Z26
+	VMOVUPS      448(R10), Z27
+	VBROADCASTSS (R11), Z28
+	VFMADD231PS  Z28, Z20, Z0
+	VFMADD231PS  Z28, Z21, Z1
+	VFMADD231PS  Z28, Z22, Z2
+	VFMADD231PS  Z28, Z23, Z3
+	VFMADD231PS  Z28, Z24, Z4
+	VFMADD231PS  Z28, Z25, Z5
+	VFMADD231PS  Z28, Z26, Z6
+	VFMADD231PS  Z28, Z27, Z7
+	VBROADCASTSS (R11)(R9*1), Z28
+	VFMADD231PS  Z28, Z20, Z10
+	VFMADD231PS  Z28, Z21, Z11
+	VFMADD231PS  Z28, Z22, Z12
+	VFMADD231PS  Z28, Z23, Z13
+	VFMADD231PS  Z28, Z24, Z14
+	VFMADD231PS  Z28, Z25, Z15
+	VFMADD231PS  Z28, Z26, Z16
+	VFMADD231PS  Z28, Z27, Z17
+	VBROADCASTSS 4(R11), Z28
+	VFMADD231PS  Z28, Z20, Z1
+	VFMADD231PS  Z28, Z21, Z2
+	VFMADD231PS  Z28, Z22, Z3
+	VFMADD231PS  Z28, Z23, Z4
+	VFMADD231PS  Z28, Z24, Z5
+	VFMADD231PS  Z28, Z25, Z6
+	VFMADD231PS  Z28, Z26, Z7
+	VFMADD231PS  Z28, Z27, Z8
+	VBROADCASTSS 4(R11)(R9*1), Z28
+	VFMADD231PS  Z28, Z20, Z11
+	VFMADD231PS  Z28, Z21, Z12
+	VFMADD231PS  Z28, Z22, Z13
+	VFMADD231PS  Z28, Z23, Z14
+	VFMADD231PS  Z28, Z24, Z15
+	VFMADD231PS  Z28, Z25, Z16
+	VFMADD231PS  Z28, Z26, Z17
+	VFMADD231PS  Z28, Z27, Z18
+	VBROADCASTSS 8(R11), Z28
+	VFMADD231PS  Z28, Z20, Z2
+	VFMADD231PS  Z28, Z21, Z3
+	VFMADD231PS  Z28, Z22, Z4
+	VFMADD231PS  Z28, Z23, Z5
+	VFMADD231PS  Z28, Z24, Z6
+	VFMADD231PS  Z28, Z25, Z7
+	VFMADD231PS  Z28, Z26, Z8
+	VFMADD231PS  Z28, Z27, Z9
+	VBROADCASTSS 8(R11)(R9*1), Z28
+	VFMADD231PS  Z28, Z20, Z12
+	VFMADD231PS  Z28, Z21, Z13
+	VFMADD231PS  Z28, Z22, Z14
+	VFMADD231PS  Z28, Z23, Z15
+	VFMADD231PS  Z28, Z24, Z16
+	VFMADD231PS  Z28, Z25, Z17
+	VFMADD231PS  Z28, Z26, Z18
+	VFMADD231PS  Z28, Z27, Z19
+	ADDQ         DI, R10
+	ADDQ         R8, R11
+	DECQ         R12
+	JNZ          scatter8x3x2_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter8x3x2_channel
+	MOVQ         DX, CX
+	VMOVUPS      Z0, (CX)
+	VMOVUPS      Z1, 64(CX)
+	VMOVUPS      Z2, 128(CX)
+	VMOVUPS      Z3, 192(CX)
+	VMOVUPS      Z4, 256(CX)
+	VMOVUPS      Z5, 320(CX)
+	VMOVUPS      Z6, 384(CX)
+	VMOVUPS      Z7, 448(CX)
+	VMOVUPS      Z8, 512(CX)
+	VMOVUPS      Z9, 576(CX)
+	ADDQ         88(AX), CX
+	VMOVUPS      Z10, (CX)
+	VMOVUPS      Z11, 64(CX)
+	VMOVUPS      Z12, 128(CX)
+	VMOVUPS      Z13, 192(CX)
+	VMOVUPS      Z14, 256(CX)
+	VMOVUPS      Z15, 320(CX)
+	VMOVUPS      Z16, 384(CX)
+	VMOVUPS      Z17, 448(CX)
+	VMOVUPS      Z18, 512(CX)
+	VMOVUPS      Z19, 576(CX)
+	VZEROUPPER
+	RET
+
+// func scatter10x3x1_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter10x3x1_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter10x3x1_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	JMP    scatter10x3x1_begin
+
+scatter10x3x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+	VMOVUPS 384(BX), Z6
+	VMOVUPS 448(BX), Z7
+	VMOVUPS 512(BX), Z8
+	VMOVUPS 576(BX), Z9
+	VMOVUPS 640(BX), Z10
+	VMOVUPS 704(BX), Z11
+
+scatter10x3x1_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter10x3x1_channel:
+	MOVQ CX, R9
+	MOVQ BX, R10
+	MOVQ 32(AX), R11
+
+scatter10x3x1_row:
+	VMOVUPS      (R9), Z12
+	VMOVUPS      64(R9), Z13
+	VMOVUPS      128(R9), Z14
+	VMOVUPS      192(R9), Z15
+	VMOVUPS      256(R9), Z16
+	VMOVUPS      320(R9), Z17
+	VMOVUPS      384(R9), Z18
+	VMOVUPS      448(R9), Z19
+	VMOVUPS      512(R9), Z20
+	VMOVUPS      576(R9), Z21
+	VBROADCASTSS (R10), Z22
+	VFMADD231PS  Z22, Z12, Z0
+	VFMADD231PS  Z22, Z13, Z1
+	VFMADD231PS  Z22, Z14, Z2
+	VFMADD231PS  Z22, Z15, Z3
+	VFMADD231PS  Z22, Z16, Z4
+	VFMADD231PS  Z22, Z17, Z5
+	VFMADD231PS  Z22, Z18, Z6
+	VFMADD231PS  Z22, Z19, Z7
+	VFMADD231PS  Z22, Z20, Z8
+	VFMADD231PS  Z22, Z21, Z9
+	VBROADCASTSS 4(R10), Z22
+	VFMADD231PS  Z22, Z12, Z1
+	VFMADD231PS  Z22, Z13, Z2
+	VFMADD231PS  Z22, Z14, Z3
+	VFMADD231PS  Z22, Z15, Z4
+	VFMADD231PS  Z22, Z16, Z5
+	VFMADD231PS  Z22, Z17, Z6
+	VFMADD231PS  Z22, Z18, Z7
+	VFMADD231PS  Z22, Z19, Z8
+	VFMADD231PS  Z22, Z20, Z9
+	VFMADD231PS  Z22, Z21, Z10
+	VBROADCASTSS 8(R10), Z22
+	VFMADD231PS  Z22, Z12, Z2
+	VFMADD231PS  Z22, Z13, Z3
+	VFMADD231PS  Z22, Z14, Z4
+	VFMADD231PS  Z22, Z15, Z5
+	VFMADD231PS  Z22, Z16, Z6
+	VFMADD231PS  Z22, Z17, Z7
+	VFMADD231PS  Z22, Z18, Z8
+	VFMADD231PS  Z22, Z19, Z9
+	VFMADD231PS  Z22, Z20, Z10
+	VFMADD231PS  Z22, Z21, Z11
+	ADDQ         DI, R9
+	ADDQ         R8, R10
+	DECQ         R11
+	JNZ          scatter10x3x1_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter10x3x1_channel
+	MOVQ         DX, AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, 192(AX)
+	VMOVUPS      Z4, 256(AX)
+	VMOVUPS      Z5, 320(AX)
+	VMOVUPS      Z6, 384(AX)
+	VMOVUPS      Z7, 448(AX)
+	VMOVUPS      Z8, 512(AX)
+	VMOVUPS      Z9, 576(AX)
+	VMOVUPS      Z10, 640(AX)
+	VMOVUPS      Z11, 704(AX)
+	VZEROUPPER
+	RET
+
+// func scatter12x3x1_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter12x3x1_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter12x3x1_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	JMP    scatter12x3x1_begin
+
+scatter12x3x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+	VMOVUPS 384(BX), Z6
+	VMOVUPS 448(BX), Z7
+	VMOVUPS 512(BX), Z8
+	VMOVUPS 576(BX), Z9
+	VMOVUPS 640(BX), Z10
+	VMOVUPS 704(BX), Z11
+	VMOVUPS 768(BX), Z12
+	VMOVUPS 832(BX), Z13
+
+scatter12x3x1_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter12x3x1_channel:
+	MOVQ CX, R9
+	MOVQ BX, R10
+	MOVQ 32(AX), R11
+
+scatter12x3x1_row:
+	VMOVUPS      (R9), Z14
+	VMOVUPS      64(R9), Z15
+	VMOVUPS      128(R9), Z16
+	VMOVUPS      192(R9), Z17
+	VMOVUPS      256(R9), Z18
+	VMOVUPS      320(R9), Z19
+	VMOVUPS      384(R9), Z20
+	VMOVUPS      448(R9), Z21
+	VMOVUPS      512(R9), Z22
+	VMOVUPS      576(R9), Z23
+	VMOVUPS      640(R9), Z24
+	VMOVUPS      704(R9), Z25
+	VBROADCASTSS (R10), Z26
+	VFMADD231PS  Z26, Z14, Z0
+	VFMADD231PS  Z26, Z15, Z1
+	VFMADD231PS  Z26, Z16, Z2
+	VFMADD231PS  Z26, Z17, Z3
+	VFMADD231PS  Z26, Z18, Z4
+	VFMADD231PS  Z26, Z19, Z5
+	VFMADD231PS  Z26, Z20, Z6
+	VFMADD231PS  Z26, Z21, Z7
+	VFMADD231PS  Z26, Z22, Z8
+	VFMADD231PS  Z26, Z23, Z9
+	VFMADD231PS  Z26, Z24, Z10
+	VFMADD231PS  Z26, Z25, Z11
+	VBROADCASTSS 4(R10), Z26
+	VFMADD231PS  Z26, Z14, Z1
+	VFMADD231PS  Z26, Z15, Z2
+	VFMADD231PS  Z26, Z16, Z3
+	VFMADD231PS  Z26, Z17, Z4
+	VFMADD231PS  Z26, Z18, Z5
+	VFMADD231PS  Z26, Z19, Z6
+	VFMADD231PS  Z26, Z20, Z7
+	VFMADD231PS  Z26, Z21, Z8
+	VFMADD231PS  Z26, Z22, Z9
+	VFMADD231PS  Z26, Z23, Z10
+	VFMADD231PS  Z26, Z24, Z11
+	VFMADD231PS  Z26, Z25, Z12
+	VBROADCASTSS 8(R10), Z26
+	VFMADD231PS  Z26, Z14, Z2
+	VFMADD231PS  Z26, Z15, Z3
+	VFMADD231PS  Z26, Z16, Z4
+	VFMADD231PS  Z26, Z17, Z5
+	VFMADD231PS  Z26, Z18, Z6
+	VFMADD231PS  Z26, Z19, Z7
+	VFMADD231PS  Z26, Z20, Z8
+	VFMADD231PS  Z26, Z21, Z9
+	VFMADD231PS  Z26, Z22, Z10
+	VFMADD231PS  Z26, Z23, Z11
+	VFMADD231PS  Z26, Z24, Z12
+	VFMADD231PS  Z26, Z25, Z13
+	ADDQ         DI, R9
+	ADDQ         R8, R10
+	DECQ         R11
+	JNZ          scatter12x3x1_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter12x3x1_channel
+	MOVQ         DX, AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, 192(AX)
+	VMOVUPS      Z4, 256(AX)
+	VMOVUPS      Z5, 320(AX)
+	VMOVUPS      Z6, 384(AX)
+	VMOVUPS      Z7, 448(AX)
+	VMOVUPS      Z8, 512(AX)
+	VMOVUPS      Z9, 576(AX)
+	VMOVUPS      Z10, 640(AX)
+	VMOVUPS      Z11, 704(AX)
+	VMOVUPS      Z12, 768(AX)
+	VMOVUPS      Z13, 832(AX)
+	VZEROUPPER
+	RET
+
+// func scatter13x3x1_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter13x3x1_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter13x3x1_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	JMP    scatter13x3x1_begin
+
+scatter13x3x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+	VMOVUPS 384(BX), Z6
+	VMOVUPS 448(BX), Z7
+	VMOVUPS 512(BX), Z8
+	VMOVUPS 576(BX), Z9
+	VMOVUPS 640(BX), Z10
+	VMOVUPS 704(BX), Z11
+	VMOVUPS 768(BX), Z12
+	VMOVUPS 832(BX), Z13
+	VMOVUPS 896(BX), Z14
+
+scatter13x3x1_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter13x3x1_channel:
+	MOVQ CX, R9
+	MOVQ BX, R10
+	MOVQ 32(AX), R11
+
+scatter13x3x1_row:
+	VMOVUPS      (R9), Z15
+	VMOVUPS      64(R9), Z16
+	VMOVUPS      128(R9), Z17
+	VMOVUPS      192(R9), Z18
+	VMOVUPS      256(R9), Z19
+	VMOVUPS      320(R9), Z20
+	VMOVUPS      384(R9), Z21
+	VMOVUPS      448(R9), Z22
+	VMOVUPS      512(R9), Z23
+	VMOVUPS      576(R9), Z24
+	VMOVUPS      640(R9), Z25
+	VMOVUPS      704(R9), Z26
+	VMOVUPS      768(R9), Z27
+	VBROADCASTSS (R10), Z28
+	VFMADD231PS  Z28, Z15, Z0
+	VFMADD231PS  Z28, Z16, Z1
+	VFMADD231PS  Z28, Z17, Z2
+	VFMADD231PS  Z28, Z18, Z3
+	VFMADD231PS  Z28, Z19, Z4
+	VFMADD231PS  Z28, Z20, Z5
+	VFMADD231PS  Z28, Z21, Z6
+	VFMADD231PS  Z28, Z22, Z7
+	VFMADD231PS  Z28, Z23, Z8
+	VFMADD231PS  Z28, Z24, Z9
+	VFMADD231PS  Z28, Z25, Z10
+	VFMADD231PS  Z28, Z26, Z11
+	VFMADD231PS  Z28, Z27, Z12
+	VBROADCASTSS 4(R10), Z28
+	VFMADD231PS  Z28, Z15, Z1
+	VFMADD231PS  Z28, Z16, Z2
+	VFMADD231PS  Z28, Z17, Z3
+	VFMADD231PS  Z28, Z18, Z4
+	VFMADD231PS  Z28, Z19, Z5
+	VFMADD231PS  Z28, Z20, Z6
+	VFMADD231PS  Z28, Z21, Z7
+	VFMADD231PS  Z28, Z22, Z8
+	VFMADD231PS  Z28, Z23, Z9
+	VFMADD231PS  Z28, Z24, Z10
+	VFMADD231PS  Z28, Z25, Z11
+	VFMADD231PS  Z28, Z26, Z12
+	VFMADD231PS  Z28, Z27, Z13
+	VBROADCASTSS 8(R10), Z28
+	VFMADD231PS  Z28, Z15, Z2
+	VFMADD231PS  Z28, Z16, Z3
+	VFMADD231PS  Z28, Z17, Z4
+	VFMADD231PS  Z28, Z18, Z5
+	VFMADD231PS  Z28, Z19, Z6
+	VFMADD231PS  Z28, Z20, Z7
+	VFMADD231PS  Z28, Z21, Z8
+	VFMADD231PS  Z28, Z22, Z9
+	VFMADD231PS  Z28, Z23, Z10
+	VFMADD231PS  Z28, Z24, Z11
+	VFMADD231PS  Z28, Z25, Z12
+	VFMADD231PS  Z28, Z26, Z13
+	VFMADD231PS  Z28, Z27, Z14
+	ADDQ         DI, R9
+	ADDQ         R8, R10
+	DECQ         R11
+	JNZ          scatter13x3x1_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter13x3x1_channel
+	MOVQ         DX, AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, 192(AX)
+	VMOVUPS      Z4, 256(AX)
+	VMOVUPS      Z5, 320(AX)
+	VMOVUPS      Z6, 384(AX)
+	VMOVUPS      Z7, 448(AX)
+	VMOVUPS      Z8, 512(AX)
+	VMOVUPS      Z9, 576(AX)
+	VMOVUPS      Z10, 640(AX)
+	VMOVUPS      Z11, 704(AX)
+	VMOVUPS      Z12, 768(AX)
+	VMOVUPS      Z13, 832(AX)
+	VMOVUPS      Z14, 896(AX)
+	VZEROUPPER
+	RET
+
+// func scatter1x4x1_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter1x4x1_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter1x4x1_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	JMP    scatter1x4x1_begin
+
+scatter1x4x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+
+scatter1x4x1_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter1x4x1_channel:
+	MOVQ CX, R9
+	MOVQ BX, R10
+	MOVQ 32(AX), R11
+
+scatter1x4x1_row:
+	VMOVUPS      (R9), Z4
+	VBROADCASTSS (R10), Z5
+	VFMADD231PS  Z5, Z4, Z0
+	VBROADCASTSS 4(R10), Z5
+	VFMADD231PS  Z5, Z4, Z1
+	VBROADCASTSS 8(R10), Z5
+	VFMADD231PS  Z5, Z4, Z2
+	VBROADCASTSS 12(R10), Z5
+	VFMADD231PS  Z5, Z4, Z3
+	ADDQ         DI, R9
+	ADDQ         R8, R10
+	DECQ         R11
+	JNZ          scatter1x4x1_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter1x4x1_channel
+	MOVQ         DX, AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, 192(AX)
+	VZEROUPPER
+	RET
+
+// func scatter1x4x2_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter1x4x2_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter1x4x2_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	JMP    scatter1x4x2_begin
+
+scatter1x4x2_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	ADDQ    88(AX), BX
+	VMOVUPS (BX), Z4
+	VMOVUPS 64(BX), Z5
+	VMOVUPS 128(BX), Z6
+	VMOVUPS 192(BX), Z7
+
+scatter1x4x2_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter1x4x2_channel:
+	MOVQ CX, R10
+	MOVQ BX, R11
+	MOVQ 32(AX), R12
+
+scatter1x4x2_row:
+	VMOVUPS      (R10), Z8
+	VBROADCASTSS (R11), Z9
+	VFMADD231PS  Z9, Z8, Z0
+	VBROADCASTSS (R11)(R9*1), Z9
+	VFMADD231PS  Z9, Z8, Z4
+	VBROADCASTSS 4(R11), Z9
+	VFMADD231PS  Z9, Z8, Z1
+	VBROADCASTSS 4(R11)(R9*1), Z9
+	VFMADD231PS  Z9, Z8, Z5
+	VBROADCASTSS 8(R11), Z9
+	VFMADD231PS  Z9, Z8, Z2
+	VBROADCASTSS 8(R11)(R9*1), Z9
+	VFMADD231PS  Z9, Z8, Z6
+	VBROADCASTSS 12(R11), Z9
+	VFMADD231PS  Z9, Z8, Z3
+	VBROADCASTSS 12(R11)(R9*1), Z9
+	VFMADD231PS  Z9, Z8, Z7
+	ADDQ         DI, R10
+	ADDQ         R8, R11
+	DECQ         R12
+	JNZ          scatter1x4x2_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter1x4x2_channel
+	MOVQ         DX, CX
+	VMOVUPS      Z0, (CX)
+	VMOVUPS      Z1, 64(CX)
+	VMOVUPS      Z2, 128(CX)
+	VMOVUPS      Z3, 192(CX)
+	ADDQ         88(AX), CX
+	VMOVUPS      Z4, (CX)
+	VMOVUPS      Z5, 64(CX)
+	VMOVUPS      Z6, 128(CX)
+	VMOVUPS      Z7, 192(CX)
+	VZEROUPPER
+	RET
+
+// func scatter2x4x1_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter2x4x1_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter2x4x1_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	JMP    scatter2x4x1_begin
+
+scatter2x4x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+
+scatter2x4x1_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter2x4x1_channel:
+	MOVQ CX, R9
+	MOVQ BX, R10
+	MOVQ 32(AX), R11
+
+scatter2x4x1_row:
+	VMOVUPS      (R9), Z5
+	VMOVUPS      64(R9), Z6
+	VBROADCASTSS (R10), Z7
+	VFMADD231PS  Z7, Z5, Z0
+	VFMADD231PS  Z7, Z6, Z1
+	VBROADCASTSS 4(R10), Z7
+	VFMADD231PS  Z7, Z5, Z1
+	VFMADD231PS  Z7, Z6, Z2
+	VBROADCASTSS 8(R10), Z7
+	VFMADD231PS  Z7, Z5, Z2
+	VFMADD231PS  Z7, Z6, Z3
+	VBROADCASTSS 12(R10), Z7
+	VFMADD231PS  Z7, Z5, Z3
+	VFMADD231PS  Z7, Z6, Z4
+	ADDQ         DI, R9
+	ADDQ         R8, R10
+	DECQ         R11
+	JNZ          scatter2x4x1_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter2x4x1_channel
+	MOVQ         DX, AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, 192(AX)
+	VMOVUPS      Z4, 256(AX)
+	VZEROUPPER
+	RET
+
+// func scatter2x4x2_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter2x4x2_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter2x4x2_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	JMP    scatter2x4x2_begin
+
+scatter2x4x2_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	ADDQ    88(AX), BX
+	VMOVUPS (BX), Z5
+	VMOVUPS 64(BX), Z6
+	VMOVUPS 128(BX), Z7
+	VMOVUPS 192(BX), Z8
+	VMOVUPS 256(BX), Z9
+
+scatter2x4x2_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter2x4x2_channel:
+	MOVQ CX, R10
+	MOVQ BX, R11
+	MOVQ 32(AX), R12
+
+scatter2x4x2_row:
+	VMOVUPS      (R10), Z10
+	VMOVUPS      64(R10), Z11
+	VBROADCASTSS (R11), Z12
+	VFMADD231PS  Z12, Z10, Z0
+	VFMADD231PS  Z12, Z11, Z1
+	VBROADCASTSS (R11)(R9*1), Z12
+	VFMADD231PS  Z12, Z10, Z5
+	VFMADD231PS  Z12, Z11, Z6
+	VBROADCASTSS 4(R11), Z12
+	VFMADD231PS  Z12, Z10, Z1
+	VFMADD231PS  Z12, Z11, Z2
+	VBROADCASTSS 4(R11)(R9*1), Z12
+	VFMADD231PS  Z12, Z10, Z6
+	VFMADD231PS  Z12, Z11, Z7
+	VBROADCASTSS 8(R11), Z12
+	VFMADD231PS  Z12, Z10, Z2
+	VFMADD231PS  Z12, Z11, Z3
+	VBROADCASTSS 8(R11)(R9*1), Z12
+	VFMADD231PS  Z12, Z10, Z7
+	VFMADD231PS  Z12, Z11, Z8
+	VBROADCASTSS 12(R11), Z12
+	VFMADD231PS  Z12, Z10, Z3
+	VFMADD231PS  Z12, Z11, Z4
+	VBROADCASTSS 12(R11)(R9*1), Z12
+	VFMADD231PS  Z12, Z10, Z8
+	VFMADD231PS  Z12, Z11, Z9
+	ADDQ         DI, R10
+	ADDQ         R8, R11
+	DECQ         R12
+	JNZ          scatter2x4x2_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter2x4x2_channel
+	MOVQ         DX, CX
+	VMOVUPS      Z0, (CX)
+	VMOVUPS      Z1, 64(CX)
+	VMOVUPS      Z2, 128(CX)
+	VMOVUPS      Z3, 192(CX)
+	VMOVUPS      Z4, 256(CX)
+	ADDQ         88(AX), CX
+	VMOVUPS      Z5, (CX)
+	VMOVUPS      Z6, 64(CX)
+	VMOVUPS      Z7, 128(CX)
+	VMOVUPS      Z8, 192(CX)
+	VMOVUPS      Z9, 256(CX)
+	VZEROUPPER
+	RET
+
+// func scatter3x4x1_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter3x4x1_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter3x4x1_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	JMP    scatter3x4x1_begin
+
+scatter3x4x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+
+scatter3x4x1_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter3x4x1_channel:
+	MOVQ CX, R9
+	MOVQ BX, R10
+	MOVQ 32(AX), R11
+
+scatter3x4x1_row:
+	VMOVUPS      (R9), Z6
+	VMOVUPS      64(R9), Z7
+	VMOVUPS      128(R9), Z8
+	VBROADCASTSS (R10), Z9
+	VFMADD231PS  Z9, Z6, Z0
+	VFMADD231PS  Z9, Z7, Z1
+	VFMADD231PS  Z9, Z8, Z2
+	VBROADCASTSS 4(R10), Z9
+	VFMADD231PS  Z9, Z6, Z1
+	VFMADD231PS  Z9, Z7, Z2
+	VFMADD231PS  Z9, Z8, Z3
+	VBROADCASTSS 8(R10), Z9
+	VFMADD231PS  Z9, Z6, Z2
+	VFMADD231PS  Z9, Z7, Z3
+	VFMADD231PS  Z9, Z8, Z4
+	VBROADCASTSS 12(R10), Z9
+	VFMADD231PS  Z9, Z6, Z3
+	VFMADD231PS  Z9, Z7, Z4
+	VFMADD231PS  Z9, Z8, Z5
+	ADDQ         DI, R9
+	ADDQ         R8, R10
+	DECQ         R11
+	JNZ          scatter3x4x1_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter3x4x1_channel
+	MOVQ         DX, AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, 192(AX)
+	VMOVUPS      Z4, 256(AX)
+	VMOVUPS      Z5, 320(AX)
+	VZEROUPPER
+	RET
+
+// func scatter3x4x2_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter3x4x2_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter3x4x2_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	JMP    scatter3x4x2_begin
+
+scatter3x4x2_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+	ADDQ    88(AX), BX
+	VMOVUPS (BX), Z6
+	VMOVUPS 64(BX), Z7
+	VMOVUPS 128(BX), Z8
+	VMOVUPS 192(BX), Z9
+	VMOVUPS 256(BX), Z10
+	VMOVUPS 320(BX), Z11
+
+scatter3x4x2_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter3x4x2_channel:
+	MOVQ CX, R10
+	MOVQ BX, R11
+	MOVQ 32(AX), R12
+
+scatter3x4x2_row:
+	VMOVUPS      (R10), Z12
+	VMOVUPS      64(R10), Z13
+	VMOVUPS      128(R10), Z14
+	VBROADCASTSS (R11), Z15
+	VFMADD231PS  Z15, Z12, Z0
+	VFMADD231PS  Z15, Z13, Z1
+	VFMADD231PS  Z15, Z14, Z2
+	VBROADCASTSS (R11)(R9*1), Z15
+	VFMADD231PS  Z15, Z12, Z6
+	VFMADD231PS  Z15, Z13, Z7
+	VFMADD231PS  Z15, Z14, Z8
+	VBROADCASTSS 4(R11), Z15
+	VFMADD231PS  Z15, Z12, Z1
+	VFMADD231PS  Z15, Z13, Z2
+	VFMADD231PS  Z15, Z14, Z3
+	VBROADCASTSS 4(R11)(R9*1), Z15
+	VFMADD231PS  Z15, Z12, Z7
+	VFMADD231PS  Z15, Z13, Z8
+	VFMADD231PS  Z15, Z14, Z9
+	VBROADCASTSS 8(R11), Z15
+	VFMADD231PS  Z15, Z12, Z2
+	VFMADD231PS  Z15, Z13, Z3
+	VFMADD231PS  Z15, Z14, Z4
+	VBROADCASTSS 8(R11)(R9*1), Z15
+	VFMADD231PS  Z15, Z12, Z8
+	VFMADD231PS  Z15, Z13, Z9
+	VFMADD231PS  Z15, Z14, Z10
+	VBROADCASTSS 12(R11), Z15
+	VFMADD231PS  Z15, Z12, Z3
+	VFMADD231PS  Z15, Z13, Z4
+	VFMADD231PS  Z15, Z14, Z5
+	VBROADCASTSS 12(R11)(R9*1), Z15
+	VFMADD231PS  Z15, Z12, Z9
+	VFMADD231PS  Z15, Z13, Z10
+	VFMADD231PS  Z15, Z14, Z11
+	ADDQ         DI, R10
+	ADDQ         R8, R11
+	DECQ         R12
+	JNZ          scatter3x4x2_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter3x4x2_channel
+	MOVQ         DX, CX
+	VMOVUPS      Z0, (CX)
+	VMOVUPS      Z1, 64(CX)
+	VMOVUPS      Z2, 128(CX)
+	VMOVUPS      Z3, 192(CX)
+	VMOVUPS      Z4, 256(CX)
+	VMOVUPS      Z5, 320(CX)
+	ADDQ         88(AX), CX
+	VMOVUPS      Z6, (CX)
+	VMOVUPS      Z7, 64(CX)
+	VMOVUPS      Z8, 128(CX)
+	VMOVUPS      Z9, 192(CX)
+	VMOVUPS      Z10, 256(CX)
+	VMOVUPS      Z11, 320(CX)
+	VZEROUPPER
+	RET
+
+// func scatter4x4x1_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter4x4x1_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter4x4x1_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	JMP    scatter4x4x1_begin
+
+scatter4x4x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+	VMOVUPS 384(BX), Z6
+
+scatter4x4x1_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter4x4x1_channel:
+	MOVQ CX, R9
+	MOVQ BX, R10
+	MOVQ 32(AX), R11
+
+scatter4x4x1_row:
+	VMOVUPS      (R9), Z7
+	VMOVUPS      64(R9), Z8
+	VMOVUPS      128(R9), Z9
+	VMOVUPS      192(R9), Z10
+	VBROADCASTSS (R10), Z11
+	VFMADD231PS  Z11, Z7, Z0
+	VFMADD231PS  Z11, Z8, Z1
+	VFMADD231PS  Z11, Z9, Z2
+	VFMADD231PS  Z11, Z10, Z3
+	VBROADCASTSS 4(R10), Z11
+	VFMADD231PS  Z11, Z7, Z1
+	VFMADD231PS  Z11, Z8, Z2
+	VFMADD231PS  Z11, Z9, Z3
+	VFMADD231PS  Z11, Z10, Z4
+	VBROADCASTSS 8(R10), Z11
+	VFMADD231PS  Z11, Z7, Z2
+	VFMADD231PS  Z11, Z8, Z3
+	VFMADD231PS  Z11, Z9, Z4
+	VFMADD231PS  Z11, Z10, Z5
+	VBROADCASTSS 12(R10), Z11
+	VFMADD231PS  Z11, Z7, Z3
+	VFMADD231PS  Z11, Z8, Z4
+	VFMADD231PS  Z11, Z9, Z5
+	VFMADD231PS  Z11, Z10, Z6
+	ADDQ         DI, R9
+	ADDQ         R8, R10
+	DECQ         R11
+	JNZ          scatter4x4x1_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter4x4x1_channel
+	MOVQ         DX, AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, 192(AX)
+	VMOVUPS      Z4, 256(AX)
+	VMOVUPS      Z5, 320(AX)
+	VMOVUPS      Z6, 384(AX)
+	VZEROUPPER
+	RET
+
+// func scatter4x4x2_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter4x4x2_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter4x4x2_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	JMP    scatter4x4x2_begin
+
+scatter4x4x2_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+	VMOVUPS 384(BX), Z6
+	ADDQ    88(AX), BX
+	VMOVUPS (BX), Z7
+	VMOVUPS 64(BX), Z8
+	VMOVUPS 128(BX), Z9
+	VMOVUPS 192(BX), Z10
+	VMOVUPS 256(BX), Z11
+	VMOVUPS 320(BX), Z12
+	VMOVUPS 384(BX), Z13
+
+scatter4x4x2_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter4x4x2_channel:
+	MOVQ CX, R10
+	MOVQ BX, R11
+	MOVQ 32(AX), R12
+
+scatter4x4x2_row:
+	VMOVUPS      (R10), Z14
+	VMOVUPS      64(R10), Z15
+	VMOVUPS      128(R10), Z16
+	VMOVUPS      192(R10), Z17
+	VBROADCASTSS (R11), Z18
+	VFMADD231PS  Z18, Z14, Z0
+	VFMADD231PS  Z18, Z15, Z1
+	VFMADD231PS  Z18, Z16, Z2
+	VFMADD231PS  Z18, Z17, Z3
+	VBROADCASTSS (R11)(R9*1), Z18
+	VFMADD231PS  Z18, Z14, Z7
+	VFMADD231PS  Z18, Z15, Z8
+	VFMADD231PS  Z18, Z16, Z9
+	VFMADD231PS  Z18, Z17, Z10
+	VBROADCASTSS 4(R11), Z18
+	VFMADD231PS  Z18, Z14, Z1
+	VFMADD231PS  Z18, Z15, Z2
+	VFMADD231PS  Z18, Z16, Z3
+	VFMADD231PS  Z18, Z17, Z4
+	VBROADCASTSS 4(R11)(R9*1), Z18
+	VFMADD231PS  Z18, Z14, Z8
+	VFMADD231PS  Z18, Z15, Z9
+	VFMADD231PS  Z18, Z16, Z10
+	VFMADD231PS  Z18, Z17, Z11
+	VBROADCASTSS 8(R11), Z18
+	VFMADD231PS  Z18, Z14, Z2
+	VFMADD231PS  Z18, Z15, Z3
+	VFMADD231PS  Z18, Z16, Z4
+	VFMADD231PS  Z18, Z17, Z5
+	VBROADCASTSS 8(R11)(R9*1), Z18
+	VFMADD231PS  Z18, Z14, Z9
+	VFMADD231PS  Z18, Z15, Z10
+	VFMADD231PS  Z18, Z16, Z11
+	VFMADD231PS  Z18, Z17, Z12
+	VBROADCASTSS 12(R11), Z18
+	VFMADD231PS  Z18, Z14, Z3
+	VFMADD231PS  Z18, Z15, Z4
+	VFMADD231PS  Z18, Z16, Z5
+	VFMADD231PS  Z18, Z17, Z6
+	VBROADCASTSS 12(R11)(R9*1), Z18
+	VFMADD231PS  Z18, Z14, Z10
+	VFMADD231PS  Z18, Z15, Z11
+	VFMADD231PS  Z18, Z16, Z12
+	VFMADD231PS  Z18, Z17, Z13
+	ADDQ         DI, R10
+	ADDQ         R8, R11
+	DECQ         R12
+	JNZ          scatter4x4x2_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter4x4x2_channel
+	MOVQ         DX, CX
+	VMOVUPS      Z0, (CX)
+	VMOVUPS      Z1, 64(CX)
+	VMOVUPS      Z2, 128(CX)
+	VMOVUPS      Z3, 192(CX)
+	VMOVUPS      Z4, 256(CX)
+	VMOVUPS      Z5, 320(CX)
+	VMOVUPS      Z6, 384(CX)
+	ADDQ         88(AX), CX
+	VMOVUPS      Z7, (CX)
+	VMOVUPS      Z8, 64(CX)
+	VMOVUPS      Z9, 128(CX)
+	VMOVUPS      Z10, 192(CX)
+	VMOVUPS      Z11, 256(CX)
+	VMOVUPS      Z12, 320(CX)
+	VMOVUPS      Z13, 384(CX)
+	VZEROUPPER
+	RET
+
+// func scatter5x4x1_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter5x4x1_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter5x4x1_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	JMP    scatter5x4x1_begin
+
+scatter5x4x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+	VMOVUPS 384(BX), Z6
+	VMOVUPS 448(BX), Z7
+
+scatter5x4x1_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter5x4x1_channel:
+	MOVQ CX, R9
+	MOVQ BX, R10
+	MOVQ 32(AX), R11
+
+scatter5x4x1_row:
+	VMOVUPS      (R9), Z8
+	VMOVUPS      64(R9), Z9
+	VMOVUPS      128(R9), Z10
+	VMOVUPS      192(R9), Z11
+	VMOVUPS      256(R9), Z12
+	VBROADCASTSS (R10), Z13
+	VFMADD231PS  Z13, Z8, Z0
+	VFMADD231PS  Z13, Z9, Z1
+	VFMADD231PS  Z13, Z10, Z2
+	VFMADD231PS  Z13, Z11, Z3
+	VFMADD231PS  Z13, Z12, Z4
+	VBROADCASTSS 4(R10), Z13
+	VFMADD231PS  Z13, Z8, Z1
+	VFMADD231PS  Z13, Z9, Z2
+	VFMADD231PS  Z13, Z10, Z3
+	VFMADD231PS  Z13, Z11, Z4
+	VFMADD231PS  Z13, Z12, Z5
+	VBROADCASTSS 8(R10), Z13
+	VFMADD231PS  Z13, Z8, Z2
+	VFMADD231PS  Z13, Z9, Z3
+	VFMADD231PS  Z13, Z10, Z4
+	VFMADD231PS  Z13, Z11, Z5
+	VFMADD231PS  Z13, Z12, Z6
+	VBROADCASTSS 12(R10), Z13
+	VFMADD231PS  Z13, Z8, Z3
+	VFMADD231PS  Z13, Z9, Z4
+	VFMADD231PS  Z13, Z10, Z5
+	VFMADD231PS  Z13, Z11, Z6
+	VFMADD231PS  Z13, Z12, Z7
+	ADDQ         DI, R9
+	ADDQ         R8, R10
+	DECQ         R11
+	JNZ          scatter5x4x1_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter5x4x1_channel
+	MOVQ         DX, AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, 192(AX)
+	VMOVUPS      Z4, 256(AX)
+	VMOVUPS      Z5, 320(AX)
+	VMOVUPS      Z6, 384(AX)
+	VMOVUPS      Z7, 448(AX)
+	VZEROUPPER
+	RET
+
+// func scatter5x4x2_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter5x4x2_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter5x4x2_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	JMP    scatter5x4x2_begin
+
+scatter5x4x2_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+	VMOVUPS 384(BX), Z6
+	VMOVUPS 448(BX), Z7
+	ADDQ    88(AX), BX
+	VMOVUPS (BX), Z8
+	VMOVUPS 64(BX), Z9
+	VMOVUPS 128(BX), Z10
+	VMOVUPS 192(BX), Z11
+	VMOVUPS 256(BX), Z12
+	VMOVUPS 320(BX), Z13
+	VMOVUPS 384(BX), Z14
+	VMOVUPS 448(BX), Z15
+
+scatter5x4x2_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter5x4x2_channel:
+	MOVQ CX, R10
+	MOVQ BX, R11
+	MOVQ 32(AX), R12
+
+scatter5x4x2_row:
+	VMOVUPS      (R10), Z16
+	VMOVUPS      64(R10), Z17
+	VMOVUPS      128(R10), Z18
+	VMOVUPS      192(R10), Z19
+	VMOVUPS      256(R10), Z20
+	VBROADCASTSS (R11), Z21
+	VFMADD231PS  Z21, Z16, Z0
+	VFMADD231PS  Z21, Z17, Z1
+	VFMADD231PS  Z21, Z18, Z2
+	VFMADD231PS  Z21, Z19, Z3
+	VFMADD231PS  Z21, Z20, Z4
+	VBROADCASTSS (R11)(R9*1), Z21
+	VFMADD231PS  Z21, Z16, Z8
+	VFMADD231PS  Z21, Z17, Z9
+	VFMADD231PS  Z21, Z18, Z10
+	VFMADD231PS  Z21, Z19, Z11
+	VFMADD231PS  Z21, Z20, Z12
+	VBROADCASTSS 4(R11), Z21
+	VFMADD231PS  Z21, Z16, Z1
+	VFMADD231PS  Z21, Z17, Z2
+	VFMADD231PS  Z21, Z18, Z3
+	VFMADD231PS  Z21, Z19, Z4
+	VFMADD231PS  Z21, Z20, Z5
+	VBROADCASTSS 4(R11)(R9*1), Z21
+	VFMADD231PS  Z21, Z16, Z9
+	VFMADD231PS  Z21, Z17, Z10
+	VFMADD231PS  Z21, Z18, Z11
+	VFMADD231PS  Z21, Z19, Z12
+	VFMADD231PS  Z21, Z20, Z13
+	VBROADCASTSS 8(R11), Z21
+	VFMADD231PS  Z21, Z16, Z2
+	VFMADD231PS  Z21, Z17, Z3
+	VFMADD231PS  Z21, Z18, Z4
+	VFMADD231PS  Z21, Z19, Z5
+	VFMADD231PS  Z21, Z20, Z6
+	VBROADCASTSS 8(R11)(R9*1), Z21
+	VFMADD231PS  Z21, Z16, Z10
+	VFMADD231PS  Z21, Z17, Z11
+	VFMADD231PS  Z21, Z18, Z12
+	VFMADD231PS  Z21, Z19, Z13
+	VFMADD231PS  Z21, Z20, Z14
+	VBROADCASTSS 12(R11), Z21
+	VFMADD231PS  Z21, Z16, Z3
+	VFMADD231PS  Z21, Z17, Z4
+	VFMADD231PS  Z21, Z18, Z5
+	VFMADD231PS  Z21, Z19, Z6
+	VFMADD231PS  Z21, Z20, Z7
+	VBROADCASTSS 12(R11)(R9*1), Z21
+	VFMADD231PS  Z21, Z16, Z11
+	VFMADD231PS  Z21, Z17, Z12
+	VFMADD231PS  Z21, Z18, Z13
+	VFMADD231PS  Z21, Z19, Z14
+	VFMADD231PS  Z21, Z20, Z15
+	ADDQ         DI, R10
+	ADDQ         R8, R11
+	DECQ         R12
+	JNZ          scatter5x4x2_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter5x4x2_channel
+	MOVQ         DX, CX
+	VMOVUPS      Z0, (CX)
+	VMOVUPS      Z1, 64(CX)
+	VMOVUPS      Z2, 128(CX)
+	VMOVUPS      Z3, 192(CX)
+	VMOVUPS      Z4, 256(CX)
+	VMOVUPS      Z5, 320(CX)
+	VMOVUPS      Z6, 384(CX)
+	VMOVUPS      Z7, 448(CX)
+	ADDQ         88(AX), CX
+	VMOVUPS      Z8, (CX)
+	VMOVUPS      Z9, 64(CX)
+	VMOVUPS      Z10, 128(CX)
+	VMOVUPS      Z11, 192(CX)
+	VMOVUPS      Z12, 256(CX)
+	VMOVUPS      Z13, 320(CX)
+	VMOVUPS      Z14, 384(CX)
+	VMOVUPS      Z15, 448(CX)
+	VZEROUPPER
+	RET
+
+// func scatter6x4x1_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter6x4x1_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter6x4x1_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	JMP    scatter6x4x1_begin
+
+scatter6x4x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+	VMOVUPS 384(BX), Z6
+	VMOVUPS 448(BX), Z7
+	VMOVUPS 512(BX), Z8
+
+scatter6x4x1_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter6x4x1_channel:
+	MOVQ CX, R9
+	MOVQ BX, R10
+	MOVQ 32(AX), R11
+
+scatter6x4x1_row:
+	VMOVUPS      (R9), Z9
+	VMOVUPS      64(R9), Z10
+	VMOVUPS      128(R9), Z11
+	VMOVUPS      192(R9), Z12
+	VMOVUPS      256(R9), Z13
+	VMOVUPS      320(R9), Z14
+	VBROADCASTSS (R10), Z15
+	VFMADD231PS  Z15, Z9, Z0
+	VFMADD231PS  Z15, Z10, Z1
+	VFMADD231PS  Z15, Z11, Z2
+	VFMADD231PS  Z15, Z12, Z3
+	VFMADD231PS  Z15, Z13, Z4
+	VFMADD231PS  Z15, Z14, Z5
+	VBROADCASTSS 4(R10), Z15
+	VFMADD231PS  Z15, Z9, Z1
+	VFMADD231PS  Z15, Z10, Z2
+	VFMADD231PS  Z15, Z11, Z3
+	VFMADD231PS  Z15, Z12, Z4
+	VFMADD231PS  Z15, Z13, Z5
+	VFMADD231PS  Z15, Z14, Z6
+	VBROADCASTSS 8(R10), Z15
+	VFMADD231PS  Z15, Z9, Z2
+	VFMADD231PS  Z15, Z10, Z3
+	VFMADD231PS  Z15, Z11, Z4
+	VFMADD231PS  Z15, Z12, Z5
+	VFMADD231PS  Z15, Z13, Z6
+	VFMADD231PS  Z15, Z14, Z7
+	VBROADCASTSS 12(R10), Z15
+	VFMADD231PS  Z15, Z9, Z3
+	VFMADD231PS  Z15, Z10, Z4
+	VFMADD231PS  Z15, Z11, Z5
+	VFMADD231PS  Z15, Z12, Z6
+	VFMADD231PS  Z15, Z13, Z7
+	VFMADD231PS  Z15, Z14, Z8
+	ADDQ         DI, R9
+	ADDQ         R8, R10
+	DECQ         R11
+	JNZ          scatter6x4x1_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter6x4x1_channel
+	MOVQ         DX, AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, 192(AX)
+	VMOVUPS      Z4, 256(AX)
+	VMOVUPS      Z5, 320(AX)
+	VMOVUPS      Z6, 384(AX)
+	VMOVUPS      Z7, 448(AX)
+	VMOVUPS      Z8, 512(AX)
+	VZEROUPPER
+	RET
+
+// func scatter6x4x2_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter6x4x2_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter6x4x2_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	JMP    scatter6x4x2_begin
+
+scatter6x4x2_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+	VMOVUPS 384(BX), Z6
+	VMOVUPS 448(BX), Z7
+	VMOVUPS 512(BX), Z8
+	ADDQ    88(AX), BX
+	VMOVUPS (BX), Z9
+	VMOVUPS 64(BX), Z10
+	VMOVUPS 128(BX), Z11
+	VMOVUPS 192(BX), Z12
+	VMOVUPS 256(BX), Z13
+	VMOVUPS 320(BX), Z14
+	VMOVUPS 384(BX), Z15
+	VMOVUPS 448(BX), Z16
+	VMOVUPS 512(BX), Z17
+
+scatter6x4x2_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter6x4x2_channel:
+	MOVQ CX, R10
+	MOVQ BX, R11
+	MOVQ 32(AX), R12
+
+scatter6x4x2_row:
+	VMOVUPS      (R10), Z18
+	VMOVUPS      64(R10), Z19
+	VMOVUPS      128(R10), Z20
+	VMOVUPS      192(R10), Z21
+	VMOVUPS      256(R10), Z22
+	VMOVUPS      320(R10), Z23
+	VBROADCASTSS (R11), Z24
+	VFMADD231PS  Z24, Z18, Z0
+	VFMADD231PS  Z24, Z19, Z1
+	VFMADD231PS  Z24, Z20, Z2
+	VFMADD231PS  Z24, Z21, Z3
+	VFMADD231PS  Z24, Z22, Z4
+	VFMADD231PS  Z24, Z23, Z5
+	VBROADCASTSS (R11)(R9*1), Z24
+	VFMADD231PS  Z24, Z18, Z9
+	VFMADD231PS  Z24, Z19, Z10
+	VFMADD231PS  Z24, Z20, Z11
+	VFMADD231PS  Z24, Z21, Z12
+	VFMADD231PS  Z24, Z22, Z13
+	VFMADD231PS  Z24, Z23, Z14
+	VBROADCASTSS 4(R11), Z24
+	VFMADD231PS  Z24, Z18, Z1
+	VFMADD231PS  Z24, Z19, Z2
+	VFMADD231PS  Z24, Z20, Z3
+	VFMADD231PS  Z24, Z21, Z4
+	VFMADD231PS  Z24, Z22, Z5
+	VFMADD231PS  Z24, Z23, Z6
+	VBROADCASTSS 4(R11)(R9*1), Z24
+	VFMADD231PS  Z24, Z18, Z10
+	VFMADD231PS  Z24, Z19, Z11
+	VFMADD231PS  Z24, Z20, Z12
+	VFMADD231PS  Z24, Z21, Z13
+	VFMADD231PS  Z24, Z22, Z14
+	VFMADD231PS  Z24, Z23, Z15
+	VBROADCASTSS 8(R11), Z24
+	VFMADD231PS  Z24, Z18, Z2
+	VFMADD231PS  Z24, Z19, Z3
+	VFMADD231PS  Z24, Z20, Z4
+	VFMADD231PS  Z24, Z21, Z5
+	VFMADD231PS  Z24, Z22, Z6
+	VFMADD231PS  Z24, Z23, Z7
+	VBROADCASTSS 8(R11)(R9*1), Z24
+	VFMADD231PS  Z24, Z18, Z11
+	VFMADD231PS  Z24, Z19, Z12
+	VFMADD231PS  Z24, Z20, Z13
+	VFMADD231PS  Z24, Z21, Z14
+	VFMADD231PS  Z24, Z22, Z15
+	VFMADD231PS  Z24, Z23, Z16
+	VBROADCASTSS 12(R11), Z24
+	VFMADD231PS  Z24, Z18, Z3
+	VFMADD231PS  Z24, Z19, Z4
+	VFMADD231PS  Z24, Z20, Z5
+	VFMADD231PS  Z24, Z21, Z6
+	VFMADD231PS  Z24, Z22, Z7
+	VFMADD231PS  Z24, Z23, Z8
+	VBROADCASTSS 12(R11)(R9*1), Z24
+	VFMADD231PS  Z24, Z18, Z12
+	VFMADD231PS  Z24, Z19, Z13
+	VFMADD231PS  Z24, Z20, Z14
+	VFMADD231PS  Z24, Z21, Z15
+	VFMADD231PS  Z24, Z22, Z16
+	VFMADD231PS  Z24, Z23, Z17
+	ADDQ         DI, R10
+	ADDQ         R8, R11
+	DECQ         R12
+	JNZ          scatter6x4x2_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter6x4x2_channel
+	MOVQ         DX, CX
+	VMOVUPS      Z0, (CX)
+	VMOVUPS      Z1, 64(CX)
+	VMOVUPS      Z2, 128(CX)
+	VMOVUPS      Z3, 192(CX)
+	VMOVUPS      Z4, 256(CX)
+	VMOVUPS      Z5, 320(CX)
+	VMOVUPS      Z6, 384(CX)
+	VMOVUPS      Z7, 448(CX)
+	VMOVUPS      Z8, 512(CX)
+	ADDQ         88(AX), CX
+	VMOVUPS      Z9, (CX)
+	VMOVUPS      Z10, 64(CX)
+	VMOVUPS      Z11, 128(CX)
+	VMOVUPS      Z12, 192(CX)
+	VMOVUPS      Z13, 256(CX)
+	VMOVUPS      Z14, 320(CX)
+	VMOVUPS      Z15, 384(CX)
+	VMOVUPS      Z16, 448(CX)
+	VMOVUPS      Z17, 512(CX)
+	VZEROUPPER
+	RET
+
+// func scatter7x4x1_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter7x4x1_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter7x4x1_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	JMP    scatter7x4x1_begin
+
+scatter7x4x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+	VMOVUPS 384(BX), Z6
+	VMOVUPS 448(BX), Z7
+	VMOVUPS 512(BX), Z8
+	VMOVUPS 576(BX), Z9
+
+scatter7x4x1_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter7x4x1_channel:
+	MOVQ CX, R9
+	MOVQ BX, R10
+	MOVQ 32(AX), R11
+
+scatter7x4x1_row:
+	VMOVUPS      (R9), Z10
+	VMOVUPS      64(R9), Z11
+	VMOVUPS      128(R9), Z12
+	VMOVUPS      192(R9), Z13
+	VMOVUPS      256(R9), Z14
+	VMOVUPS      320(R9), Z15
+	VMOVUPS      384(R9), Z16
+	VBROADCASTSS (R10), Z17
+	VFMADD231PS  Z17, Z10, Z0
+	VFMADD231PS  Z17, Z11, Z1
+	VFMADD231PS  Z17, Z12, Z2
+	VFMADD231PS  Z17, Z13, Z3
+	VFMADD231PS  Z17, Z14, Z4
+	VFMADD231PS  Z17, Z15, Z5
+	VFMADD231PS  Z17, Z16, Z6
+	VBROADCASTSS 4(R10), Z17
+	VFMADD231PS  Z17, Z10, Z1
+	VFMADD231PS  Z17, Z11, Z2
+	VFMADD231PS  Z17, Z12, Z3
+	VFMADD231PS  Z17, Z13, Z4
+	VFMADD231PS  Z17, Z14, Z5
+	VFMADD231PS  Z17, Z15, Z6
+	VFMADD231PS  Z17, Z16, Z7
+	VBROADCASTSS 8(R10), Z17
+	VFMADD231PS  Z17, Z10, Z2
+	VFMADD231PS  Z17, Z11, Z3
+	VFMADD231PS  Z17, Z12, Z4
+	VFMADD231PS  Z17, Z13, Z5
+	VFMADD231PS  Z17, Z14, Z6
+	VFMADD231PS  Z17, Z15, Z7
+	VFMADD231PS  Z17, Z16, Z8
+	VBROADCASTSS 12(R10), Z17
+	VFMADD231PS  Z17, Z10, Z3
+	VFMADD231PS  Z17, Z11, Z4
+	VFMADD231PS  Z17, Z12, Z5
+	VFMADD231PS  Z17, Z13, Z6
+	VFMADD231PS  Z17, Z14, Z7
+	VFMADD231PS  Z17, Z15, Z8
+	VFMADD231PS  Z17, Z16, Z9
+	ADDQ         DI, R9
+	ADDQ         R8, R10
+	DECQ         R11
+	JNZ          scatter7x4x1_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter7x4x1_channel
+	MOVQ         DX, AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, 192(AX)
+	VMOVUPS      Z4, 256(AX)
+	VMOVUPS      Z5, 320(AX)
+	VMOVUPS      Z6, 384(AX)
+	VMOVUPS      Z7, 448(AX)
+	VMOVUPS      Z8, 512(AX)
+	VMOVUPS      Z9, 576(AX)
+	VZEROUPPER
+	RET
+
+// func scatter7x4x2_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter7x4x2_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter7x4x2_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	JMP    scatter7x4x2_begin
+
+scatter7x4x2_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+	VMOVUPS 384(BX), Z6
+	VMOVUPS 448(BX), Z7
+	VMOVUPS 512(BX), Z8
+	VMOVUPS 576(BX), Z9
+	ADDQ    88(AX), BX
+	VMOVUPS (BX), Z10
+	VMOVUPS 64(BX), Z11
+	VMOVUPS 128(BX), Z12
+	VMOVUPS 192(BX), Z13
+	VMOVUPS 256(BX), Z14
+	VMOVUPS 320(BX), Z15
+	VMOVUPS 384(BX), Z16
+	VMOVUPS 448(BX), Z17
+	VMOVUPS 512(BX), Z18
+	VMOVUPS 576(BX), Z19
+
+scatter7x4x2_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter7x4x2_channel:
+	MOVQ CX, R10
+	MOVQ BX, R11
+	MOVQ 32(AX), R12
+
+scatter7x4x2_row:
+	VMOVUPS      (R10), Z20
+	VMOVUPS      64(R10), Z21
+	VMOVUPS      128(R10), Z22
+	VMOVUPS      192(R10), Z23
+	VMOVUPS      256(R10), Z24
+	VMOVUPS      320(R10), Z25
+	VMOVUPS      384(R10), Z26
+	VBROADCASTSS (R11), Z27
+	VFMADD231PS  Z27, Z20, Z0
+	VFMADD231PS  Z27, Z21, Z1
+	VFMADD231PS  Z27, Z22, Z2
+	VFMADD231PS  Z27, Z23, Z3
+	VFMADD231PS  Z27, Z24, Z4
+	VFMADD231PS  Z27, Z25, Z5
+	VFMADD231PS  Z27, Z26, Z6
+	VBROADCASTSS (R11)(R9*1), Z27
+	VFMADD231PS  Z27, Z20, Z10
+	VFMADD231PS  Z27, Z21, Z11
+	VFMADD231PS  Z27, Z22, Z12
+	VFMADD231PS  Z27, Z23, Z13
+	VFMADD231PS  Z27, Z24, Z14
+	VFMADD231PS  Z27, Z25, Z15
+	VFMADD231PS  Z27, Z26, Z16
+	VBROADCASTSS 4(R11), Z27
+	VFMADD231PS  Z27, Z20, Z1
+	VFMADD231PS  Z27, Z21, Z2
+	VFMADD231PS  Z27, Z22, Z3
+	VFMADD231PS  Z27, Z23, Z4
+	VFMADD231PS  Z27, Z24, Z5
+	VFMADD231PS  Z27, Z25, Z6
+	VFMADD231PS  Z27, Z26, Z7
+	VBROADCASTSS 4(R11)(R9*1), Z27
+	VFMADD231PS  Z27, Z20, Z11
+	VFMADD231PS  Z27, Z21, Z12
+	VFMADD231PS  Z27, Z22, Z13
+	VFMADD231PS  Z27, Z23, Z14
+	VFMADD231PS  Z27, Z24, Z15
+	VFMADD231PS  Z27, Z25, Z16
+	VFMADD231PS  Z27, Z26, Z17
+	VBROADCASTSS 8(R11), Z27
+	VFMADD231PS  Z27, Z20, Z2
+	VFMADD231PS  Z27, Z21, Z3
+	VFMADD231PS  Z27, Z22, Z4
+	VFMADD231PS  Z27, Z23, Z5
+	VFMADD231PS  Z27, Z24, Z6
+	VFMADD231PS  Z27, Z25, Z7
+	VFMADD231PS  Z27, Z26, Z8
+	VBROADCASTSS 8(R11)(R9*1), Z27
+	VFMADD231PS  Z27, Z20, Z12
+	VFMADD231PS  Z27, Z21, Z13
+	VFMADD231PS  Z27, Z22, Z14
+	VFMADD231PS  Z27, Z23, Z15
+	VFMADD231PS  Z27, Z24, Z16
+	VFMADD231PS  Z27, Z25, Z17
+	VFMADD231PS  Z27, Z26, Z18
+	VBROADCASTSS 12(R11), Z27
+	VFMADD231PS  Z27, Z20, Z3
+	VFMADD231PS  Z27, Z21, Z4
+	VFMADD231PS  Z27, Z22, Z5
+	VFMADD231PS  Z27, Z23, Z6
+	VFMADD231PS  Z27, Z24, Z7
+	VFMADD231PS  Z27, Z25, Z8
+	VFMADD231PS  Z27, Z26, Z9
+	VBROADCASTSS 12(R11)(R9*1), Z27
+	VFMADD231PS  Z27, Z20, Z13
+	VFMADD231PS  Z27, Z21, Z14
+	VFMADD231PS  Z27, Z22, Z15
+	VFMADD231PS  Z27, Z23, Z16
+	VFMADD231PS  Z27, Z24, Z17
+	VFMADD231PS  Z27, Z25, Z18
+	VFMADD231PS  Z27, Z26, Z19
+	ADDQ         DI, R10
+	ADDQ         R8, R11
+	DECQ         R12
+	JNZ          scatter7x4x2_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter7x4x2_channel
+	MOVQ         DX, CX
+	VMOVUPS      Z0, (CX)
+	VMOVUPS      Z1, 64(CX)
+	VMOVUPS      Z2, 128(CX)
+	VMOVUPS      Z3, 192(CX)
+	VMOVUPS      Z4, 256(CX)
+	VMOVUPS      Z5, 320(CX)
+	VMOVUPS      Z6, 384(CX)
+	VMOVUPS      Z7, 448(CX)
+	VMOVUPS      Z8, 512(CX)
+	VMOVUPS      Z9, 576(CX)
+	ADDQ         88(AX), CX
+	VMOVUPS      Z10, (CX)
+	VMOVUPS      Z11, 64(CX)
+	VMOVUPS      Z12, 128(CX)
+	VMOVUPS      Z13, 192(CX)
+	VMOVUPS      Z14, 256(CX)
+	VMOVUPS      Z15, 320(CX)
+	VMOVUPS      Z16, 384(CX)
+	VMOVUPS      Z17, 448(CX)
+	VMOVUPS      Z18, 512(CX)
+	VMOVUPS      Z19, 576(CX)
+	VZEROUPPER
+	RET
+
+// func scatter8x4x1_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter8x4x1_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter8x4x1_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	JMP    scatter8x4x1_begin
+
+scatter8x4x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+	VMOVUPS 384(BX), Z6
+	VMOVUPS 448(BX), Z7
+	VMOVUPS 512(BX), Z8
+	VMOVUPS 576(BX), Z9
+	VMOVUPS 640(BX), Z10
+
+scatter8x4x1_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter8x4x1_channel:
+	MOVQ CX, R9
+	MOVQ BX, R10
+	MOVQ 32(AX), R11
+
+scatter8x4x1_row:
+	VMOVUPS      (R9), Z11
+	VMOVUPS      64(R9), Z12
+	VMOVUPS      128(R9), Z13
+	VMOVUPS      192(R9), Z14
+	VMOVUPS      256(R9), Z15
+	VMOVUPS      320(R9), Z16
+	VMOVUPS      384(R9), Z17
+	VMOVUPS      448(R9), Z18
+	VBROADCASTSS (R10), Z19
+	VFMADD231PS  Z19, Z11, Z0
+	VFMADD231PS  Z19, Z12, Z1
+	VFMADD231PS  Z19, Z13, Z2
+	VFMADD231PS  Z19, Z14, Z3
+	VFMADD231PS  Z19, Z15, Z4
+	VFMADD231PS  Z19, Z16, Z5
+	VFMADD231PS  Z19, Z17, Z6
+	VFMADD231PS  Z19, Z18, Z7
+	VBROADCASTSS 4(R10), Z19
+	VFMADD231PS  Z19, Z11, Z1
+	VFMADD231PS  Z19, Z12, Z2
+	VFMADD231PS  Z19, Z13, Z3
+	VFMADD231PS  Z19, Z14, Z4
+	VFMADD231PS  Z19, Z15, Z5
+	VFMADD231PS  Z19, Z16, Z6
+	VFMADD231PS  Z19, Z17, Z7
+	VFMADD231PS  Z19, Z18, Z8
+	VBROADCASTSS 8(R10), Z19
+	VFMADD231PS  Z19, Z11, Z2
+	VFMADD231PS  Z19, Z12, Z3
+	VFMADD231PS  Z19, Z13, Z4
+	VFMADD231PS  Z19, Z14, Z5
+	VFMADD231PS  Z19, Z15, Z6
+	VFMADD231PS  Z19, Z16, Z7
+	VFMADD231PS  Z19, Z17, Z8
+	VFMADD231PS  Z19, Z18, Z9
+	VBROADCASTSS 12(R10), Z19
+	VFMADD231PS  Z19, Z11, Z3
+	VFMADD231PS  Z19, Z12, Z4
+	VFMADD231PS  Z19, Z13, Z5
+	VFMADD231PS  Z19, Z14, Z6
+	VFMADD231PS  Z19, Z15, Z7
+	VFMADD231PS  Z19, Z16, Z8
+	VFMADD231PS  Z19, Z17, Z9
+	VFMADD231PS  Z19, Z18, Z10
+	ADDQ         DI, R9
+	ADDQ         R8, R10
+	DECQ         R11
+	JNZ          scatter8x4x1_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter8x4x1_channel
+	MOVQ         DX, AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, 192(AX)
+	VMOVUPS      Z4, 256(AX)
+	VMOVUPS      Z5, 320(AX)
+	VMOVUPS      Z6, 384(AX)
+	VMOVUPS      Z7, 448(AX)
+	VMOVUPS      Z8, 512(AX)
+	VMOVUPS      Z9, 576(AX)
+	VMOVUPS      Z10, 640(AX)
+	VZEROUPPER
+	RET
+
+// func scatter8x4x2_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter8x4x2_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter8x4x2_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	JMP    scatter8x4x2_begin
+
+scatter8x4x2_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+	VMOVUPS 384(BX), Z6
+	VMOVUPS 448(BX), Z7
+	VMOVUPS 512(BX), Z8
+	VMOVUPS 576(BX), Z9
+	VMOVUPS 640(BX), Z10
+	ADDQ    88(AX), BX
+	VMOVUPS (BX), Z11
+	VMOVUPS 64(BX), Z12
+	VMOVUPS 128(BX), Z13
+	VMOVUPS 192(BX), Z14
+	VMOVUPS 256(BX), Z15
+	VMOVUPS 320(BX), Z16
+	VMOVUPS 384(BX), Z17
+	VMOVUPS 448(BX), Z18
+	VMOVUPS 512(BX), Z19
+	VMOVUPS 576(BX), Z20
+	VMOVUPS 640(BX), Z21
+
+scatter8x4x2_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter8x4x2_channel:
+	MOVQ CX, R10
+	MOVQ BX, R11
+	MOVQ 32(AX), R12
+
+scatter8x4x2_row:
+	VMOVUPS      (R10), Z22
+	VMOVUPS      64(R10), Z23
+	VMOVUPS      128(R10), Z24
+	VMOVUPS      192(R10), Z25
+	VMOVUPS      256(R10), Z26
+	VMOVUPS      320(R10), Z27
+	VMOVUPS      384(R10), Z28
+	VMOVUPS      448(R10), Z29
+	VBROADCASTSS (R11), Z30
+	VFMADD231PS  Z30, Z22, Z0
+	VFMADD231PS  Z30, Z23, Z1
+	VFMADD231PS  Z30, Z24, Z2
+	VFMADD231PS  Z30, Z25, Z3
+	VFMADD231PS  Z30, Z26, Z4
+	VFMADD231PS  Z30, Z27, Z5
+	VFMADD231PS  Z30, Z28, Z6
+	VFMADD231PS  Z30, Z29, Z7
+	VBROADCASTSS (R11)(R9*1), Z30
+	VFMADD231PS  Z30, Z22, Z11
+	VFMADD231PS  Z30, Z23, Z12
+	VFMADD231PS  Z30, Z24, Z13
+	VFMADD231PS  Z30, Z25, Z14
+	VFMADD231PS  Z30, Z26, Z15
+	VFMADD231PS  Z30, Z27, Z16
+	VFMADD231PS  Z30, Z28, Z17
+	VFMADD231PS  Z30, Z29, Z18
+	VBROADCASTSS 4(R11), Z30
+	VFMADD231PS  Z30, Z22, Z1
+	VFMADD231PS  Z30, Z23, Z2
+	VFMADD231PS  Z30, Z24, Z3
+	VFMADD231PS  Z30, Z25, Z4
+	VFMADD231PS  Z30, Z26, Z5
+	VFMADD231PS  Z30, Z27, Z6
+	VFMADD231PS  Z30, Z28, Z7
+	VFMADD231PS  Z30, Z29, Z8
+	VBROADCASTSS 4(R11)(R9*1), Z30
+	VFMADD231PS  Z30, Z22, Z12
+	VFMADD231PS  Z30, Z23, Z13
+	VFMADD231PS  Z30, Z24, Z14
+	VFMADD231PS  Z30, Z25, Z15
+	VFMADD231PS  Z30, Z26, Z16
+	VFMADD231PS  Z30, Z27, Z17
+	VFMADD231PS  Z30, Z28, Z18
+	VFMADD231PS  Z30, Z29, Z19
+	VBROADCASTSS 8(R11), Z30
+	VFMADD231PS  Z30, Z22, Z2
+	VFMADD231PS  Z30, Z23, Z3
+	VFMADD231PS  Z30, Z24, Z4
+	VFMADD231PS  Z30, Z25, Z5
+	VFMADD231PS  Z30, Z26, Z6
+	VFMADD231PS  Z30, Z27, Z7
+	VFMADD231PS  Z30, Z28, Z8
+	VFMADD231PS  Z30, Z29, Z9
+	VBROADCASTSS 8(R11)(R9*1), Z30
+	VFMADD231PS  Z30, Z22, Z13
+	VFMADD231PS  Z30, Z23, Z14
+	VFMADD231PS  Z30, Z24, Z15
+	VFMADD231PS  Z30, Z25, Z16
+	VFMADD231PS  Z30, Z26, Z17
+	VFMADD231PS  Z30, Z27, Z18
+	VFMADD231PS  Z30, Z28, Z19
+	VFMADD231PS  Z30, Z29, Z20
+	VBROADCASTSS 12(R11), Z30
+	VFMADD231PS  Z30, Z22, Z3
+	VFMADD231PS  Z30, Z23, Z4
+	VFMADD231PS  Z30, Z24, Z5
+	VFMADD231PS  Z30, Z25, Z6
+	VFMADD231PS  Z30, Z26, Z7
+	VFMADD231PS  Z30, Z27, Z8
+	VFMADD231PS  Z30, Z28, Z9
+	VFMADD231PS  Z30, Z29, Z10
+	VBROADCASTSS 12(R11)(R9*1), Z30
+	VFMADD231PS  Z30, Z22, Z14
+	VFMADD231PS  Z30, Z23, Z15
+	VFMADD231PS  Z30, Z24, Z16
+	VFMADD231PS  Z30, Z25, Z17
+	VFMADD231PS  Z30, Z26, Z18
+	VFMADD231PS  Z30, Z27, Z19
+	VFMADD231PS  Z30, Z28, Z20
+	VFMADD231PS  Z30, Z29, Z21
+	ADDQ         DI, R10
+	ADDQ         R8, R11
+	DECQ         R12
+	JNZ          scatter8x4x2_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter8x4x2_channel
+	MOVQ         DX, CX
+	VMOVUPS      Z0, (CX)
+	VMOVUPS      Z1, 64(CX)
+	VMOVUPS      Z2, 128(CX)
+	VMOVUPS      Z3, 192(CX)
+	VMOVUPS      Z4, 256(CX)
+	VMOVUPS      Z5, 320(CX)
+	VMOVUPS      Z6, 384(CX)
+	VMOVUPS      Z7, 448(CX)
+	VMOVUPS      Z8, 512(CX)
+	VMOVUPS      Z9, 576(CX)
+	VMOVUPS      Z10, 640(CX)
+	ADDQ         88(AX), CX
+	VMOVUPS      Z11, (CX)
+	VMOVUPS      Z12, 64(CX)
+	VMOVUPS      Z13, 128(CX)
+	VMOVUPS      Z14, 192(CX)
+	VMOVUPS      Z15, 256(CX)
+	VMOVUPS      Z16, 320(CX)
+	VMOVUPS      Z17, 384(CX)
+	VMOVUPS      Z18, 448(CX)
+	VMOVUPS      Z19, 512(CX)
+	VMOVUPS      Z20, 576(CX)
+	VMOVUPS      Z21, 640(CX)
+	VZEROUPPER
+	RET
+
+// func scatter10x4x1_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter10x4x1_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter10x4x1_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	JMP    scatter10x4x1_begin
+
+scatter10x4x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+	VMOVUPS 384(BX), Z6
+	VMOVUPS 448(BX), Z7
+	VMOVUPS 512(BX), Z8
+	VMOVUPS 576(BX), Z9
+	VMOVUPS 640(BX), Z10
+	VMOVUPS 704(BX), Z11
+	VMOVUPS 768(BX), Z12
+
+scatter10x4x1_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter10x4x1_channel:
+	MOVQ CX, R9
+	MOVQ BX, R10
+	MOVQ 32(AX), R11
+
+scatter10x4x1_row:
+	VMOVUPS      (R9), Z13
+	VMOVUPS      64(R9), Z14
+	VMOVUPS      128(R9), Z15
+	VMOVUPS      192(R9), Z16
+	VMOVUPS      256(R9), Z17
+	VMOVUPS      320(R9), Z18
+	VMOVUPS      384(R9), Z19
+	VMOVUPS      448(R9), Z20
+	VMOVUPS      512(R9), Z21
+	VMOVUPS      576(R9), Z22
+	VBROADCASTSS (R10), Z23
+	VFMADD231PS  Z23, Z13, Z0
+	VFMADD231PS  Z23, Z14, Z1
+	VFMADD231PS  Z23, Z15, Z2
+	VFMADD231PS  Z23, Z16, Z3
+	VFMADD231PS  Z23, Z17, Z4
+	VFMADD231PS  Z23, Z18, Z5
+	VFMADD231PS  Z23, Z19, Z6
+	VFMADD231PS  Z23, Z20, Z7
+	VFMADD231PS  Z23, Z21, Z8
+	VFMADD231PS  Z23, Z22, Z9
+	VBROADCASTSS 4(R10), Z23
+	VFMADD231PS  Z23, Z13, Z1
+	VFMADD231PS  Z23, Z14, Z2
+	VFMADD231PS  Z23, Z15, Z3
+	VFMADD231PS  Z23, Z16, Z4
+	VFMADD231PS  Z23, Z17, Z5
+	VFMADD231PS  Z23, Z18, Z6
+	VFMADD231PS  Z23, Z19, Z7
+	VFMADD231PS  Z23, Z20, Z8
+	VFMADD231PS  Z23, Z21, Z9
+	VFMADD231PS  Z23, Z22, Z10
+	VBROADCASTSS 8(R10), Z23
+	VFMADD231PS  Z23, Z13, Z2
+	VFMADD231PS  Z23, Z14, Z3
+	VFMADD231PS  Z23, Z15, Z4
+	VFMADD231PS  Z23, Z16, Z5
+	VFMADD231PS  Z23, Z17, Z6
+	VFMADD231PS  Z23, Z18, Z7
+	VFMADD231PS  Z23, Z19, Z8
+	VFMADD231PS  Z23, Z20, Z9
+	VFMADD231PS  Z23, Z21, Z10
+	VFMADD231PS  Z23, Z22, Z11
+	VBROADCASTSS 12(R10), Z23
+	VFMADD231PS  Z23, Z13, Z3
+	VFMADD231PS  Z23, Z14, Z4
+	VFMADD231PS  Z23, Z15, Z5
+	VFMADD231PS  Z23, Z16, Z6
+	VFMADD231PS  Z23, Z17, Z7
+	VFMADD231PS  Z23, Z18, Z8
+	VFMADD231PS  Z23, Z19, Z9
+	VFMADD231PS  Z23, Z20, Z10
+	VFMADD231PS  Z23, Z21, Z11
+	VFMADD231PS  Z23, Z22, Z12
+	ADDQ         DI, R9
+	ADDQ         R8, R10
+	DECQ         R11
+	JNZ          scatter10x4x1_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter10x4x1_channel
+	MOVQ         DX, AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, 192(AX)
+	VMOVUPS      Z4, 256(AX)
+	VMOVUPS      Z5, 320(AX)
+	VMOVUPS      Z6, 384(AX)
+	VMOVUPS      Z7, 448(AX)
+	VMOVUPS      Z8, 512(AX)
+	VMOVUPS      Z9, 576(AX)
+	VMOVUPS      Z10, 640(AX)
+	VMOVUPS      Z11, 704(AX)
+	VMOVUPS      Z12, 768(AX)
+	VZEROUPPER
+	RET
+
+// func scatter12x4x1_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter12x4x1_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter12x4x1_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	JMP    scatter12x4x1_begin
+
+scatter12x4x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+	VMOVUPS 384(BX), Z6
+	VMOVUPS 448(BX), Z7
+	VMOVUPS 512(BX), Z8
+	VMOVUPS 576(BX), Z9
+	VMOVUPS 640(BX), Z10
+	VMOVUPS 704(BX), Z11
+	VMOVUPS 768(BX), Z12
+	VMOVUPS 832(BX), Z13
+	VMOVUPS 896(BX), Z14
+
+scatter12x4x1_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter12x4x1_channel:
+	MOVQ CX, R9
+	MOVQ BX, R10
+	MOVQ 32(AX), R11
+
+scatter12x4x1_row:
+	VMOVUPS      (R9), Z15
+	VMOVUPS      64(R9), Z16
+	VMOVUPS      128(R9), Z17
+	VMOVUPS      192(R9), Z18
+	VMOVUPS      256(R9), Z19
+	VMOVUPS      320(R9), Z20
+	VMOVUPS      384(R9), Z21
+	VMOVUPS      448(R9), Z22
+	VMOVUPS      512(R9), Z23
+	VMOVUPS      576(R9), Z24
+	VMOVUPS      640(R9), Z25
+	VMOVUPS      704(R9), Z26
+	VBROADCASTSS (R10), Z27
+	VFMADD231PS  Z27, Z15, Z0
+	VFMADD231PS  Z27, Z16, Z1
+	VFMADD231PS  Z27, Z17, Z2
+	VFMADD231PS  Z27, Z18, Z3
+	VFMADD231PS  Z27, Z19, Z4
+	VFMADD231PS  Z27, Z20, Z5
+	VFMADD231PS  Z27, Z21, Z6
+	VFMADD231PS  Z27, Z22, Z7
+	VFMADD231PS  Z27, Z23, Z8
+	VFMADD231PS  Z27, Z24, Z9
+	VFMADD231PS  Z27, Z25, Z10
+	VFMADD231PS  Z27, Z26, Z11
+	VBROADCASTSS 4(R10), Z27
+	VFMADD231PS  Z27, Z15, Z1
+	VFMADD231PS  Z27, Z16, Z2
+	VFMADD231PS  Z27, Z17, Z3
+	VFMADD231PS  Z27, Z18, Z4
+	VFMADD231PS  Z27, Z19, Z5
+	VFMADD231PS  Z27, Z20, Z6
+	VFMADD231PS  Z27, Z21, Z7
+	VFMADD231PS  Z27, Z22, Z8
+	VFMADD231PS  Z27, Z23, Z9
+	VFMADD231PS  Z27, Z24, Z10
+	VFMADD231PS  Z27, Z25, Z11
+	VFMADD231PS  Z27, Z26, Z12
+	VBROADCASTSS 8(R10), Z27
+	VFMADD231PS  Z27, Z15, Z2
+	VFMADD231PS  Z27, Z16, Z3
+	VFMADD231PS  Z27, Z17, Z4
+	VFMADD231PS  Z27, Z18, Z5
+	VFMADD231PS  Z27, Z19, Z6
+	VFMADD231PS  Z27, Z20, Z7
+	VFMADD231PS  Z27, Z21, Z8
+	VFMADD231PS  Z27, Z22, Z9
+	VFMADD231PS  Z27, Z23, Z10
+	VFMADD231PS  Z27, Z24, Z11
+	VFMADD231PS  Z27, Z25, Z12
+	VFMADD231PS  Z27, Z26, Z13
+	VBROADCASTSS 12(R10), Z27
+	VFMADD231PS  Z27, Z15, Z3
+	VFMADD231PS  Z27, Z16, Z4
+	VFMADD231PS  Z27, Z17, Z5
+	VFMADD231PS  Z27, Z18, Z6
+	VFMADD231PS  Z27, Z19, Z7
+	VFMADD231PS  Z27, Z20, Z8
+	VFMADD231PS  Z27, Z21, Z9
+	VFMADD231PS  Z27, Z22, Z10
+	VFMADD231PS  Z27, Z23, Z11
+	VFMADD231PS  Z27, Z24, Z12
+	VFMADD231PS  Z27, Z25, Z13
+	VFMADD231PS  Z27, Z26, Z14
+	ADDQ         DI, R9
+	ADDQ         R8, R10
+	DECQ         R11
+	JNZ          scatter12x4x1_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter12x4x1_channel
+	MOVQ         DX, AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, 192(AX)
+	VMOVUPS      Z4, 256(AX)
+	VMOVUPS      Z5, 320(AX)
+	VMOVUPS      Z6, 384(AX)
+	VMOVUPS      Z7, 448(AX)
+	VMOVUPS      Z8, 512(AX)
+	VMOVUPS      Z9, 576(AX)
+	VMOVUPS      Z10, 640(AX)
+	VMOVUPS      Z11, 704(AX)
+	VMOVUPS      Z12, 768(AX)
+	VMOVUPS      Z13, 832(AX)
+	VMOVUPS      Z14, 896(AX)
+	VZEROUPPER
+	RET
+
+// func scatter13x4x1_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter13x4x1_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter13x4x1_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	JMP    scatter13x4x1_begin
+
+scatter13x4x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+	VMOVUPS 384(BX), Z6
+	VMOVUPS 448(BX), Z7
+	VMOVUPS 512(BX), Z8
+	VMOVUPS 576(BX), Z9
+	VMOVUPS 640(BX), Z10
+	VMOVUPS 704(BX), Z11
+	VMOVUPS 768(BX), Z12
+	VMOVUPS 832(BX), Z13
+	VMOVUPS 896(BX), Z14
+	VMOVUPS 960(BX), Z15
+
+scatter13x4x1_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter13x4x1_channel:
+	MOVQ CX, R9
+	MOVQ BX, R10
+	MOVQ 32(AX), R11
+
+scatter13x4x1_row:
+	VMOVUPS      (R9), Z16
+	VMOVUPS      64(R9), Z17
+	VMOVUPS      128(R9), Z18
+	VMOVUPS      192(R9), Z19
+	VMOVUPS      256(R9), Z20
+	VMOVUPS      320(R9), Z21
+	VMOVUPS      384(R9), Z22
+	VMOVUPS      448(R9), Z23
+	VMOVUPS      512(R9), Z24
+	VMOVUPS      576(R9), Z25
+	VMOVUPS      640(R9), Z26
+	VMOVUPS      704(R9), Z27
+	VMOVUPS      768(R9), Z28
+	VBROADCASTSS (R10), Z29
+	VFMADD231PS  Z29, Z16, Z0
+	VFMADD231PS  Z29, Z17, Z1
+	VFMADD231PS  Z29, Z18, Z2
+	VFMADD231PS  Z29, Z19, Z3
+	VFMADD231PS  Z29, Z20, Z4
+	VFMADD231PS  Z29, Z21, Z5
+	VFMADD231PS  Z29, Z22, Z6
+	VFMADD231PS  Z29, Z23, Z7
+	VFMADD231PS  Z29, Z24, Z8
+	VFMADD231PS  Z29, Z25, Z9
+	VFMADD231PS  Z29, Z26, Z10
+	VFMADD231PS  Z29, Z27, Z11
+	VFMADD231PS  Z29, Z28, Z12
+	VBROADCASTSS 4(R10), Z29
+	VFMADD231PS  Z29, Z16, Z1
+	VFMADD231PS  Z29, Z17, Z2
+	VFMADD231PS  Z29, Z18, Z3
+	VFMADD231PS  Z29, Z19, Z4
+	VFMADD231PS  Z29, Z20, Z5
+	VFMADD231PS  Z29, Z21, Z6
+	VFMADD231PS  Z29, Z22, Z7
+	VFMADD231PS  Z29, Z23, Z8
+	VFMADD231PS  Z29, Z24, Z9
+	VFMADD231PS  Z29, Z25, Z10
+	VFMADD231PS  Z29, Z26, Z11
+	VFMADD231PS  Z29, Z27, Z12
+	VFMADD231PS  Z29, Z28, Z13
+	VBROADCASTSS 8(R10), Z29
+	VFMADD231PS  Z29, Z16, Z2
+	VFMADD231PS  Z29, Z17, Z3
+	VFMADD231PS  Z29, Z18, Z4
+	VFMADD231PS  Z29, Z19, Z5
+	VFMADD231PS  Z29, Z20, Z6
+	VFMADD231PS  Z29, Z21, Z7
+	VFMADD231PS  Z29, Z22, Z8
+	VFMADD231PS  Z29, Z23, Z9
+	VFMADD231PS  Z29, Z24, Z10
+	VFMADD231PS  Z29, Z25, Z11
+	VFMADD231PS  Z29, Z26, Z12
+	VFMADD231PS  Z29, Z27, Z13
+	VFMADD231PS  Z29, Z28, Z14
+	VBROADCASTSS 12(R10), Z29
+	VFMADD231PS  Z29, Z16, Z3
+	VFMADD231PS  Z29, Z17, Z4
+	VFMADD231PS  Z29, Z18, Z5
+	VFMADD231PS  Z29, Z19, Z6
+	VFMADD231PS  Z29, Z20, Z7
+	VFMADD231PS  Z29, Z21, Z8
+	VFMADD231PS  Z29, Z22, Z9
+	VFMADD231PS  Z29, Z23, Z10
+	VFMADD231PS  Z29, Z24, Z11
+	VFMADD231PS  Z29, Z25, Z12
+	VFMADD231PS  Z29, Z26, Z13
+	VFMADD231PS  Z29, Z27, Z14
+	VFMADD231PS  Z29, Z28, Z15
+	ADDQ         DI, R9
+	ADDQ         R8, R10
+	DECQ         R11
+	JNZ          scatter13x4x1_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter13x4x1_channel
+	MOVQ         DX, AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, 192(AX)
+	VMOVUPS      Z4, 256(AX)
+	VMOVUPS      Z5, 320(AX)
+	VMOVUPS      Z6, 384(AX)
+	VMOVUPS      Z7, 448(AX)
+	VMOVUPS      Z8, 512(AX)
+	VMOVUPS      Z9, 576(AX)
+	VMOVUPS      Z10, 640(AX)
+	VMOVUPS      Z11, 704(AX)
+	VMOVUPS      Z12, 768(AX)
+	VMOVUPS      Z13, 832(AX)
+	VMOVUPS      Z14, 896(AX)
+	VMOVUPS      Z15, 960(AX)
+	VZEROUPPER
+	RET
+
+// func scatter1x5x1_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter1x5x1_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter1x5x1_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	JMP    scatter1x5x1_begin
+
+scatter1x5x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+
+scatter1x5x1_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter1x5x1_channel:
+	MOVQ CX, R9
+	MOVQ BX, R10
+	MOVQ 32(AX), R11
+
+scatter1x5x1_row:
+	VMOVUPS      (R9), Z5
+	VBROADCASTSS (R10), Z6
+	VFMADD231PS  Z6, Z5, Z0
+	VBROADCASTSS 4(R10), Z6
+	VFMADD231PS  Z6, Z5, Z1
+	VBROADCASTSS 8(R10), Z6
+	VFMADD231PS  Z6, Z5, Z2
+	VBROADCASTSS 12(R10), Z6
+	VFMADD231PS  Z6, Z5, Z3
+	VBROADCASTSS 16(R10), Z6
+	VFMADD231PS  Z6, Z5, Z4
+	ADDQ         DI, R9
+	ADDQ         R8, R10
+	DECQ         R11
+	JNZ          scatter1x5x1_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter1x5x1_channel
+	MOVQ         DX, AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, 192(AX)
+	VMOVUPS      Z4, 256(AX)
+	VZEROUPPER
+	RET
+
+// func scatter1x5x2_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter1x5x2_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter1x5x2_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	JMP    scatter1x5x2_begin
+
+scatter1x5x2_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	ADDQ    88(AX), BX
+	VMOVUPS (BX), Z5
+	VMOVUPS 64(BX), Z6
+	VMOVUPS 128(BX), Z7
+	VMOVUPS 192(BX), Z8
+	VMOVUPS 256(BX), Z9
+
+scatter1x5x2_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter1x5x2_channel:
+	MOVQ CX, R10
+	MOVQ BX, R11
+	MOVQ 32(AX), R12
+
+scatter1x5x2_row:
+	VMOVUPS      (R10), Z10
+	VBROADCASTSS (R11), Z11
+	VFMADD231PS  Z11, Z10, Z0
+	VBROADCASTSS (R11)(R9*1), Z11
+	VFMADD231PS  Z11, Z10, Z5
+	VBROADCASTSS 4(R11), Z11
+	VFMADD231PS  Z11, Z10, Z1
+	VBROADCASTSS 4(R11)(R9*1), Z11
+	VFMADD231PS  Z11, Z10, Z6
+	VBROADCASTSS 8(R11), Z11
+	VFMADD231PS  Z11, Z10, Z2
+	VBROADCASTSS 8(R11)(R9*1), Z11
+	VFMADD231PS  Z11, Z10, Z7
+	VBROADCASTSS 12(R11), Z11
+	VFMADD231PS  Z11, Z10, Z3
+	VBROADCASTSS 12(R11)(R9*1), Z11
+	VFMADD231PS  Z11, Z10, Z8
+	VBROADCASTSS 16(R11), Z11
+	VFMADD231PS  Z11, Z10, Z4
+	VBROADCASTSS 16(R11)(R9*1), Z11
+	VFMADD231PS  Z11, Z10, Z9
+	ADDQ         DI, R10
+	ADDQ         R8, R11
+	DECQ         R12
+	JNZ          scatter1x5x2_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter1x5x2_channel
+	MOVQ         DX, CX
+	VMOVUPS      Z0, (CX)
+	VMOVUPS      Z1, 64(CX)
+	VMOVUPS      Z2, 128(CX)
+	VMOVUPS      Z3, 192(CX)
+	VMOVUPS      Z4, 256(CX)
+	ADDQ         88(AX), CX
+	VMOVUPS      Z5, (CX)
+	VMOVUPS      Z6, 64(CX)
+	VMOVUPS      Z7, 128(CX)
+	VMOVUPS      Z8, 192(CX)
+	VMOVUPS      Z9, 256(CX)
+	VZEROUPPER
+	RET
+
+// func scatter2x5x1_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter2x5x1_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter2x5x1_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	JMP    scatter2x5x1_begin
+
+scatter2x5x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+
+scatter2x5x1_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter2x5x1_channel:
+	MOVQ CX, R9
+	MOVQ BX, R10
+	MOVQ 32(AX), R11
+
+scatter2x5x1_row:
+	VMOVUPS      (R9), Z6
+	VMOVUPS      64(R9), Z7
+	VBROADCASTSS (R10), Z8
+	VFMADD231PS  Z8, Z6, Z0
+	VFMADD231PS  Z8, Z7, Z1
+	VBROADCASTSS 4(R10), Z8
+	VFMADD231PS  Z8, Z6, Z1
+	VFMADD231PS  Z8, Z7, Z2
+	VBROADCASTSS 8(R10), Z8
+	VFMADD231PS  Z8, Z6, Z2
+	VFMADD231PS  Z8, Z7, Z3
+	VBROADCASTSS 12(R10), Z8
+	VFMADD231PS  Z8, Z6, Z3
+	VFMADD231PS  Z8, Z7, Z4
+	VBROADCASTSS 16(R10), Z8
+	VFMADD231PS  Z8, Z6, Z4
+	VFMADD231PS  Z8, Z7, Z5
+	ADDQ         DI, R9
+	ADDQ         R8, R10
+	DECQ         R11
+	JNZ          scatter2x5x1_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter2x5x1_channel
+	MOVQ         DX, AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, 192(AX)
+	VMOVUPS      Z4, 256(AX)
+	VMOVUPS      Z5, 320(AX)
+	VZEROUPPER
+	RET
+
+// func scatter2x5x2_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter2x5x2_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter2x5x2_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	JMP    scatter2x5x2_begin
+
+scatter2x5x2_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+	ADDQ    88(AX), BX
+	VMOVUPS (BX), Z6
+	VMOVUPS 64(BX), Z7
+	VMOVUPS 128(BX), Z8
+	VMOVUPS 192(BX), Z9
+	VMOVUPS 256(BX), Z10
+	VMOVUPS 320(BX), Z11
+
+scatter2x5x2_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter2x5x2_channel:
+	MOVQ CX, R10
+	MOVQ BX, R11
+	MOVQ 32(AX), R12
+
+scatter2x5x2_row:
+	VMOVUPS      (R10), Z12
+	VMOVUPS      64(R10), Z13
+	VBROADCASTSS (R11), Z14
+	VFMADD231PS  Z14, Z12, Z0
+	VFMADD231PS  Z14, Z13, Z1
+	VBROADCASTSS (R11)(R9*1), Z14
+	VFMADD231PS  Z14, Z12, Z6
+	VFMADD231PS  Z14, Z13, Z7
+	VBROADCASTSS 4(R11), Z14
+	VFMADD231PS  Z14, Z12, Z1
+	VFMADD231PS  Z14, Z13, Z2
+	VBROADCASTSS 4(R11)(R9*1), Z14
+	VFMADD231PS  Z14, Z12, Z7
+	VFMADD231PS  Z14, Z13, Z8
+	VBROADCASTSS 8(R11), Z14
+	VFMADD231PS  Z14, Z12, Z2
+	VFMADD231PS  Z14, Z13, Z3
+	VBROADCASTSS 8(R11)(R9*1), Z14
+	VFMADD231PS  Z14, Z12, Z8
+	VFMADD231PS  Z14, Z13, Z9
+	VBROADCASTSS 12(R11), Z14
+	VFMADD231PS  Z14, Z12, Z3
+	VFMADD231PS  Z14, Z13, Z4
+	VBROADCASTSS 12(R11)(R9*1), Z14
+	VFMADD231PS  Z14, Z12, Z9
+	VFMADD231PS  Z14, Z13, Z10
+	VBROADCASTSS 16(R11), Z14
+	VFMADD231PS  Z14, Z12, Z4
+	VFMADD231PS  Z14, Z13, Z5
+	VBROADCASTSS 16(R11)(R9*1), Z14
+	VFMADD231PS  Z14, Z12, Z10
+	VFMADD231PS  Z14, Z13, Z11
+	ADDQ         DI, R10
+	ADDQ         R8, R11
+	DECQ         R12
+	JNZ          scatter2x5x2_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter2x5x2_channel
+	MOVQ         DX, CX
+	VMOVUPS      Z0, (CX)
+	VMOVUPS      Z1, 64(CX)
+	VMOVUPS      Z2, 128(CX)
+	VMOVUPS      Z3, 192(CX)
+	VMOVUPS      Z4, 256(CX)
+	VMOVUPS      Z5, 320(CX)
+	ADDQ         88(AX), CX
+	VMOVUPS      Z6, (CX)
+	VMOVUPS      Z7, 64(CX)
+	VMOVUPS      Z8, 128(CX)
+	VMOVUPS      Z9, 192(CX)
+	VMOVUPS      Z10, 256(CX)
+	VMOVUPS      Z11, 320(CX)
+	VZEROUPPER
+	RET
+
+// func scatter3x5x1_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter3x5x1_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter3x5x1_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	JMP    scatter3x5x1_begin
+
+scatter3x5x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+	VMOVUPS 384(BX), Z6
+
+scatter3x5x1_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter3x5x1_channel:
+	MOVQ CX, R9
+	MOVQ BX, R10
+	MOVQ 32(AX), R11
+
+scatter3x5x1_row:
+	VMOVUPS      (R9), Z7
+	VMOVUPS      64(R9), Z8
+	VMOVUPS      128(R9), Z9
+	VBROADCASTSS (R10), Z10
+	VFMADD231PS  Z10, Z7, Z0
+	VFMADD231PS  Z10, Z8, Z1
+	VFMADD231PS  Z10, Z9, Z2
+	VBROADCASTSS 4(R10), Z10
+	VFMADD231PS  Z10, Z7, Z1
+	VFMADD231PS  Z10, Z8, Z2
+	VFMADD231PS  Z10, Z9, Z3
+	VBROADCASTSS 8(R10), Z10
+	VFMADD231PS  Z10, Z7, Z2
+	VFMADD231PS  Z10, Z8, Z3
+	VFMADD231PS  Z10, Z9, Z4
+	VBROADCASTSS 12(R10), Z10
+	VFMADD231PS  Z10, Z7, Z3
+	VFMADD231PS  Z10, Z8, Z4
+	VFMADD231PS  Z10, Z9, Z5
+	VBROADCASTSS 16(R10), Z10
+	VFMADD231PS  Z10, Z7, Z4
+	VFMADD231PS  Z10, Z8, Z5
+	VFMADD231PS  Z10, Z9, Z6
+	ADDQ         DI, R9
+	ADDQ         R8, R10
+	DECQ         R11
+	JNZ          scatter3x5x1_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter3x5x1_channel
+	MOVQ         DX, AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, 192(AX)
+	VMOVUPS      Z4, 256(AX)
+	VMOVUPS      Z5, 320(AX)
+	VMOVUPS      Z6, 384(AX)
+	VZEROUPPER
+	RET
+
+// func scatter3x5x2_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter3x5x2_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter3x5x2_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	JMP    scatter3x5x2_begin
+
+scatter3x5x2_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+	VMOVUPS 384(BX), Z6
+	ADDQ    88(AX), BX
+	VMOVUPS (BX), Z7
+	VMOVUPS 64(BX), Z8
+	VMOVUPS 128(BX), Z9
+	VMOVUPS 192(BX), Z10
+	VMOVUPS 256(BX), Z11
+	VMOVUPS 320(BX), Z12
+	VMOVUPS 384(BX), Z13
+
+scatter3x5x2_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter3x5x2_channel:
+	MOVQ CX, R10
+	MOVQ BX, R11
+	MOVQ 32(AX), R12
+
+scatter3x5x2_row:
+	VMOVUPS      (R10), Z14
+	VMOVUPS      64(R10), Z15
+	VMOVUPS      128(R10), Z16
+	VBROADCASTSS (R11), Z17
+	VFMADD231PS  Z17, Z14, Z0
+	VFMADD231PS  Z17, Z15, Z1
+	VFMADD231PS  Z17, Z16, Z2
+	VBROADCASTSS (R11)(R9*1), Z17
+	VFMADD231PS  Z17, Z14, Z7
+	VFMADD231PS  Z17, Z15, Z8
+	VFMADD231PS  Z17, Z16, Z9
+	VBROADCASTSS 4(R11), Z17
+	VFMADD231PS  Z17, Z14, Z1
+	VFMADD231PS  Z17, Z15, Z2
+	VFMADD231PS  Z17, Z16, Z3
+	VBROADCASTSS 4(R11)(R9*1), Z17
+	VFMADD231PS  Z17, Z14, Z8
+	VFMADD231PS  Z17, Z15, Z9
+	VFMADD231PS  Z17, Z16, Z10
+	VBROADCASTSS 8(R11), Z17
+	VFMADD231PS  Z17, Z14, Z2
+	VFMADD231PS  Z17, Z15, Z3
+	VFMADD231PS  Z17, Z16, Z4
+	VBROADCASTSS 8(R11)(R9*1), Z17
+	VFMADD231PS  Z17, Z14, Z9
+	VFMADD231PS  Z17, Z15, Z10
+	VFMADD231PS  Z17, Z16, Z11
+	VBROADCASTSS 12(R11), Z17
+	VFMADD231PS  Z17, Z14, Z3
+	VFMADD231PS  Z17, Z15, Z4
+	VFMADD231PS  Z17, Z16, Z5
+	VBROADCASTSS 12(R11)(R9*1), Z17
+	VFMADD231PS  Z17, Z14, Z10
+	VFMADD231PS  Z17, Z15, Z11
+	VFMADD231PS  Z17, Z16, Z12
+	VBROADCASTSS 16(R11), Z17
+	VFMADD231PS  Z17, Z14, Z4
+	VFMADD231PS  Z17, Z15, Z5
+	VFMADD231PS  Z17, Z16, Z6
+	VBROADCASTSS 16(R11)(R9*1), Z17
+	VFMADD231PS  Z17, Z14, Z11
+	VFMADD231PS  Z17, Z15, Z12
+	VFMADD231PS  Z17, Z16, Z13
+	ADDQ         DI, R10
+	ADDQ         R8, R11
+	DECQ         R12
+	JNZ          scatter3x5x2_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter3x5x2_channel
+	MOVQ         DX, CX
+	VMOVUPS      Z0, (CX)
+	VMOVUPS      Z1, 64(CX)
+	VMOVUPS      Z2, 128(CX)
+	VMOVUPS      Z3, 192(CX)
+	VMOVUPS      Z4, 256(CX)
+	VMOVUPS      Z5, 320(CX)
+	VMOVUPS      Z6, 384(CX)
+	ADDQ         88(AX), CX
+	VMOVUPS      Z7, (CX)
+	VMOVUPS      Z8, 64(CX)
+	VMOVUPS      Z9, 128(CX)
+	VMOVUPS      Z10, 192(CX)
+	VMOVUPS      Z11, 256(CX)
+	VMOVUPS      Z12, 320(CX)
+	VMOVUPS      Z13, 384(CX)
+	VZEROUPPER
+	RET
+
+// func scatter4x5x1_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter4x5x1_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter4x5x1_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	JMP    scatter4x5x1_begin
+
+scatter4x5x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+	VMOVUPS 384(BX), Z6
+	VMOVUPS 448(BX), Z7
+
+scatter4x5x1_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter4x5x1_channel:
+	MOVQ CX, R9
+	MOVQ BX, R10
+	MOVQ 32(AX), R11
+
+scatter4x5x1_row:
+	VMOVUPS      (R9), Z8
+	VMOVUPS      64(R9), Z9
+	VMOVUPS      128(R9), Z10
+	VMOVUPS      192(R9), Z11
+	VBROADCASTSS (R10), Z12
+	VFMADD231PS  Z12, Z8, Z0
+	VFMADD231PS  Z12, Z9, Z1
+	VFMADD231PS  Z12, Z10, Z2
+	VFMADD231PS  Z12, Z11, Z3
+	VBROADCASTSS 4(R10), Z12
+	VFMADD231PS  Z12, Z8, Z1
+	VFMADD231PS  Z12, Z9, Z2
+	VFMADD231PS  Z12, Z10, Z3
+	VFMADD231PS  Z12, Z11, Z4
+	VBROADCASTSS 8(R10), Z12
+	VFMADD231PS  Z12, Z8, Z2
+	VFMADD231PS  Z12, Z9, Z3
+	VFMADD231PS  Z12, Z10, Z4
+	VFMADD231PS  Z12, Z11, Z5
+	VBROADCASTSS 12(R10), Z12
+	VFMADD231PS  Z12, Z8, Z3
+	VFMADD231PS  Z12, Z9, Z4
+	VFMADD231PS  Z12, Z10, Z5
+	VFMADD231PS  Z12, Z11, Z6
+	VBROADCASTSS 16(R10), Z12
+	VFMADD231PS  Z12, Z8, Z4
+	VFMADD231PS  Z12, Z9, Z5
+	VFMADD231PS  Z12, Z10, Z6
+	VFMADD231PS  Z12, Z11, Z7
+	ADDQ         DI, R9
+	ADDQ         R8, R10
+	DECQ         R11
+	JNZ          scatter4x5x1_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter4x5x1_channel
+	MOVQ         DX, AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, 192(AX)
+	VMOVUPS      Z4, 256(AX)
+	VMOVUPS      Z5, 320(AX)
+	VMOVUPS      Z6, 384(AX)
+	VMOVUPS      Z7, 448(AX)
+	VZEROUPPER
+	RET
+
+// func scatter4x5x2_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter4x5x2_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter4x5x2_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	JMP    scatter4x5x2_begin
+
+scatter4x5x2_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+	VMOVUPS 384(BX), Z6
+	VMOVUPS 448(BX), Z7
+	ADDQ    88(AX), BX
+	VMOVUPS (BX), Z8
+	VMOVUPS 64(BX), Z9
+	VMOVUPS 128(BX), Z10
+	VMOVUPS 192(BX), Z11
+	VMOVUPS 256(BX), Z12
+	VMOVUPS 320(BX), Z13
+	VMOVUPS 384(BX), Z14
+	VMOVUPS 448(BX), Z15
+
+scatter4x5x2_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter4x5x2_channel:
+	MOVQ CX, R10
+	MOVQ BX, R11
+	MOVQ 32(AX), R12
+
+scatter4x5x2_row:
+	VMOVUPS      (R10), Z16
+	VMOVUPS      64(R10), Z17
+	VMOVUPS      128(R10), Z18
+	VMOVUPS      192(R10), Z19
+	VBROADCASTSS (R11), Z20
+	VFMADD231PS  Z20, Z16, Z0
+	VFMADD231PS  Z20, Z17, Z1
+	VFMADD231PS  Z20, Z18, Z2
+	VFMADD231PS  Z20, Z19, Z3
+	VBROADCASTSS (R11)(R9*1), Z20
+	VFMADD231PS  Z20, Z16, Z8
+	VFMADD231PS  Z20, Z17, Z9
+	VFMADD231PS  Z20, Z18, Z10
+	VFMADD231PS  Z20, Z19, Z11
+	VBROADCASTSS 4(R11), Z20
+	VFMADD231PS  Z20, Z16, Z1
+	VFMADD231PS  Z20, Z17, Z2
+	VFMADD231PS  Z20, Z18, Z3
+	VFMADD231PS  Z20, Z19, Z4
+	VBROADCASTSS 4(R11)(R9*1), Z20
+	VFMADD231PS  Z20, Z16, Z9
+	VFMADD231PS  Z20, Z17, Z10
+	VFMADD231PS  Z20, Z18, Z11
+	VFMADD231PS  Z20, Z19, Z12
+	VBROADCASTSS 8(R11), Z20
+	VFMADD231PS  Z20, Z16, Z2
+	VFMADD231PS  Z20, Z17, Z3
+	VFMADD231PS  Z20, Z18, Z4
+	VFMADD231PS  Z20, Z19, Z5
+	VBROADCASTSS 8(R11)(R9*1), Z20
+	VFMADD231PS  Z20, Z16, Z10
+	VFMADD231PS  Z20, Z17, Z11
+	VFMADD231PS  Z20, Z18, Z12
+	VFMADD231PS  Z20, Z19, Z13
+	VBROADCASTSS 12(R11), Z20
+	VFMADD231PS  Z20, Z16, Z3
+	VFMADD231PS  Z20, Z17, Z4
+	VFMADD231PS  Z20, Z18, Z5
+	VFMADD231PS  Z20, Z19, Z6
+	VBROADCASTSS 12(R11)(R9*1), Z20
+	VFMADD231PS  Z20, Z16, Z11
+	VFMADD231PS  Z20, Z17, Z12
+	VFMADD231PS  Z20, Z18, Z13
+	VFMADD231PS  Z20, Z19, Z14
+	VBROADCASTSS 16(R11), Z20
+	VFMADD231PS  Z20, Z16, Z4
+	VFMADD231PS  Z20, Z17, Z5
+	VFMADD231PS  Z20, Z18, Z6
+	VFMADD231PS  Z20, Z19, Z7
+	VBROADCASTSS 16(R11)(R9*1), Z20
+	VFMADD231PS  Z20, Z16, Z12
+	VFMADD231PS  Z20, Z17, Z13
+	VFMADD231PS  Z20, Z18, Z14
+	VFMADD231PS  Z20, Z19, Z15
+	ADDQ         DI, R10
+	ADDQ         R8, R11
+	DECQ         R12
+	JNZ          scatter4x5x2_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter4x5x2_channel
+	MOVQ         DX, CX
+	VMOVUPS      Z0, (CX)
+	VMOVUPS      Z1, 64(CX)
+	VMOVUPS      Z2, 128(CX)
+	VMOVUPS      Z3, 192(CX)
+	VMOVUPS      Z4, 256(CX)
+	VMOVUPS      Z5, 320(CX)
+	VMOVUPS      Z6, 384(CX)
+	VMOVUPS      Z7, 448(CX)
+	ADDQ         88(AX), CX
+	VMOVUPS      Z8, (CX)
+	VMOVUPS      Z9, 64(CX)
+	VMOVUPS      Z10, 128(CX)
+	VMOVUPS      Z11, 192(CX)
+	VMOVUPS      Z12, 256(CX)
+	VMOVUPS      Z13, 320(CX)
+	VMOVUPS      Z14, 384(CX)
+	VMOVUPS      Z15, 448(CX)
+	VZEROUPPER
+	RET
+
+// func scatter5x5x1_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter5x5x1_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter5x5x1_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	JMP    scatter5x5x1_begin
+
+scatter5x5x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+	VMOVUPS 384(BX), Z6
+	VMOVUPS 448(BX), Z7
+	VMOVUPS 512(BX), Z8
+
+scatter5x5x1_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter5x5x1_channel:
+	MOVQ CX, R9
+	MOVQ BX, R10
+	MOVQ 32(AX), R11
+
+scatter5x5x1_row:
+	VMOVUPS      (R9), Z9
+	VMOVUPS      64(R9), Z10
+	VMOVUPS      128(R9), Z11
+	VMOVUPS      192(R9), Z12
+	VMOVUPS      256(R9), Z13
+	VBROADCASTSS (R10), Z14
+	VFMADD231PS  Z14, Z9, Z0
+	VFMADD231PS  Z14, Z10, Z1
+	VFMADD231PS  Z14, Z11, Z2
+	VFMADD231PS  Z14, Z12, Z3
+	VFMADD231PS  Z14, Z13, Z4
+	VBROADCASTSS 4(R10), Z14
+	VFMADD231PS  Z14, Z9, Z1
+	VFMADD231PS  Z14, Z10, Z2
+	VFMADD231PS  Z14, Z11, Z3
+	VFMADD231PS  Z14, Z12, Z4
+	VFMADD231PS  Z14, Z13, Z5
+	VBROADCASTSS 8(R10), Z14
+	VFMADD231PS  Z14, Z9, Z2
+	VFMADD231PS  Z14, Z10, Z3
+	VFMADD231PS  Z14, Z11, Z4
+	VFMADD231PS  Z14, Z12, Z5
+	VFMADD231PS  Z14, Z13, Z6
+	VBROADCASTSS 12(R10), Z14
+	VFMADD231PS  Z14, Z9, Z3
+	VFMADD231PS  Z14, Z10, Z4
+	VFMADD231PS  Z14, Z11, Z5
+	VFMADD231PS  Z14, Z12, Z6
+	VFMADD231PS  Z14, Z13, Z7
+	VBROADCASTSS 16(R10), Z14
+	VFMADD231PS  Z14, Z9, Z4
+	VFMADD231PS  Z14, Z10, Z5
+	VFMADD231PS  Z14, Z11, Z6
+	VFMADD231PS  Z14, Z12, Z7
+	VFMADD231PS  Z14, Z13, Z8
+	ADDQ         DI, R9
+	ADDQ         R8, R10
+	DECQ         R11
+	JNZ          scatter5x5x1_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter5x5x1_channel
+	MOVQ         DX, AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, 192(AX)
+	VMOVUPS      Z4, 256(AX)
+	VMOVUPS      Z5, 320(AX)
+	VMOVUPS      Z6, 384(AX)
+	VMOVUPS      Z7, 448(AX)
+	VMOVUPS      Z8, 512(AX)
+	VZEROUPPER
+	RET
+
+// func scatter5x5x2_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter5x5x2_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter5x5x2_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	JMP    scatter5x5x2_begin
+
+scatter5x5x2_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+	VMOVUPS 384(BX), Z6
+	VMOVUPS 448(BX), Z7
+	VMOVUPS 512(BX), Z8
+	ADDQ    88(AX), BX
+	VMOVUPS (BX), Z9
+	VMOVUPS 64(BX), Z10
+	VMOVUPS 128(BX), Z11
+	VMOVUPS 192(BX), Z12
+	VMOVUPS 256(BX), Z13
+	VMOVUPS 320(BX), Z14
+	VMOVUPS 384(BX), Z15
+	VMOVUPS 448(BX), Z16
+	VMOVUPS 512(BX), Z17
+
+scatter5x5x2_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter5x5x2_channel:
+	MOVQ CX, R10
+	MOVQ BX, R11
+	MOVQ 32(AX), R12
+
+scatter5x5x2_row:
+	VMOVUPS      (R10), Z18
+	VMOVUPS      64(R10), Z19
+	VMOVUPS      128(R10), Z20
+	VMOVUPS      192(R10), Z21
+	VMOVUPS      256(R10), Z22
+	VBROADCASTSS (R11), Z23
+	VFMADD231PS  Z23, Z18, Z0
+	VFMADD231PS  Z23, Z19, Z1
+	VFMADD231PS  Z23, Z20, Z2
+	VFMADD231PS  Z23, Z21, Z3
+	VFMADD231PS  Z23, Z22, Z4
+	VBROADCASTSS (R11)(R9*1), Z23
+	VFMADD231PS  Z23, Z18, Z9
+	VFMADD231PS  Z23, Z19, Z10
+	VFMADD231PS  Z23, Z20, Z11
+	VFMADD231PS  Z23, Z21, Z12
+	VFMADD231PS  Z23, Z22, Z13
+	VBROADCASTSS 4(R11), Z23
+	VFMADD231PS  Z23, Z18, Z1
+	VFMADD231PS  Z23, Z19, Z2
+	VFMADD231PS  Z23, Z20, Z3
+	VFMADD231PS  Z23, Z21, Z4
+	VFMADD231PS  Z23, Z22, Z5
+	VBROADCASTSS 4(R11)(R9*1), Z23
+	VFMADD231PS  Z23, Z18, Z10
+	VFMADD231PS  Z23, Z19, Z11
+	VFMADD231PS  Z23, Z20, Z12
+	VFMADD231PS  Z23, Z21, Z13
+	VFMADD231PS  Z23, Z22, Z14
+	VBROADCASTSS 8(R11), Z23
+	VFMADD231PS  Z23, Z18, Z2
+	VFMADD231PS  Z23, Z19, Z3
+	VFMADD231PS  Z23, Z20, Z4
+	VFMADD231PS  Z23, Z21, Z5
+	VFMADD231PS  Z23, Z22, Z6
+	VBROADCASTSS 8(R11)(R9*1), Z23
+	VFMADD231PS  Z23, Z18, Z11
+	VFMADD231PS  Z23, Z19, Z12
+	VFMADD231PS  Z23, Z20, Z13
+	VFMADD231PS  Z23, Z21, Z14
+	VFMADD231PS  Z23, Z22, Z15
+	VBROADCASTSS 12(R11), Z23
+	VFMADD231PS  Z23, Z18, Z3
+	VFMADD231PS  Z23, Z19, Z4
+	VFMADD231PS  Z23, Z20, Z5
+	VFMADD231PS  Z23, Z21, Z6
+	VFMADD231PS  Z23, Z22, Z7
+	VBROADCASTSS 12(R11)(R9*1), Z23
+	VFMADD231PS  Z23, Z18, Z12
+	VFMADD231PS  Z23, Z19, Z13
+	VFMADD231PS  Z23, Z20, Z14
+	VFMADD231PS  Z23, Z21, Z15
+	VFMADD231PS  Z23, Z22, Z16
+	VBROADCASTSS 16(R11), Z23
+	VFMADD231PS  Z23, Z18, Z4
+	VFMADD231PS  Z23, Z19, Z5
+	VFMADD231PS  Z23, Z20, Z6
+	VFMADD231PS  Z23, Z21, Z7
+	VFMADD231PS  Z23, Z22, Z8
+	VBROADCASTSS 16(R11)(R9*1), Z23
+	VFMADD231PS  Z23, Z18, Z13
+	VFMADD231PS  Z23, Z19, Z14
+	VFMADD231PS  Z23, Z20, Z15
+	VFMADD231PS  Z23, Z21, Z16
+	VFMADD231PS  Z23, Z22, Z17
+	ADDQ         DI, R10
+	ADDQ         R8, R11
+	DECQ         R12
+	JNZ          scatter5x5x2_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter5x5x2_channel
+	MOVQ         DX, CX
+	VMOVUPS      Z0, (CX)
+	VMOVUPS      Z1, 64(CX)
+	VMOVUPS      Z2, 128(CX)
+	VMOVUPS      Z3, 192(CX)
+	VMOVUPS      Z4, 256(CX)
+	VMOVUPS      Z5, 320(CX)
+	VMOVUPS      Z6, 384(CX)
+	VMOVUPS      Z7, 448(CX)
+	VMOVUPS      Z8, 512(CX)
+	ADDQ         88(AX), CX
+	VMOVUPS      Z9, (CX)
+	VMOVUPS      Z10, 64(CX)
+	VMOVUPS      Z11, 128(CX)
+	VMOVUPS      Z12, 192(CX)
+	VMOVUPS      Z13, 256(CX)
+	VMOVUPS      Z14, 320(CX)
+	VMOVUPS      Z15, 384(CX)
+	VMOVUPS      Z16, 448(CX)
+	VMOVUPS      Z17, 512(CX)
+	VZEROUPPER
+	RET
+
+// func scatter6x5x1_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter6x5x1_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter6x5x1_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	JMP    scatter6x5x1_begin
+
+scatter6x5x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+	VMOVUPS 384(BX), Z6
+	VMOVUPS 448(BX), Z7
+	VMOVUPS 512(BX), Z8
+	VMOVUPS 576(BX), Z9
+
+scatter6x5x1_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter6x5x1_channel:
+	MOVQ CX, R9
+	MOVQ BX, R10
+	MOVQ 32(AX), R11
+
+scatter6x5x1_row:
+	VMOVUPS      (R9), Z10
+	VMOVUPS      64(R9), Z11
+	VMOVUPS      128(R9), Z12
+	VMOVUPS      192(R9), Z13
+	VMOVUPS      256(R9), Z14
+	VMOVUPS      320(R9), Z15
+	VBROADCASTSS (R10), Z16
+	VFMADD231PS  Z16, Z10, Z0
+	VFMADD231PS  Z16, Z11, Z1
+	VFMADD231PS  Z16, Z12, Z2
+	VFMADD231PS  Z16, Z13, Z3
+	VFMADD231PS  Z16, Z14, Z4
+	VFMADD231PS  Z16, Z15, Z5
+	VBROADCASTSS 4(R10), Z16
+	VFMADD231PS  Z16, Z10, Z1
+	VFMADD231PS  Z16, Z11, Z2
+	VFMADD231PS  Z16, Z12, Z3
+	VFMADD231PS  Z16, Z13, Z4
+	VFMADD231PS  Z16, Z14, Z5
+	VFMADD231PS  Z16, Z15, Z6
+	VBROADCASTSS 8(R10), Z16
+	VFMADD231PS  Z16, Z10, Z2
+	VFMADD231PS  Z16, Z11, Z3
+	VFMADD231PS  Z16, Z12, Z4
+	VFMADD231PS  Z16, Z13, Z5
+	VFMADD231PS  Z16, Z14, Z6
+	VFMADD231PS  Z16, Z15, Z7
+	VBROADCASTSS 12(R10), Z16
+	VFMADD231PS  Z16, Z10, Z3
+	VFMADD231PS  Z16, Z11, Z4
+	VFMADD231PS  Z16, Z12, Z5
+	VFMADD231PS  Z16, Z13, Z6
+	VFMADD231PS  Z16, Z14, Z7
+	VFMADD231PS  Z16, Z15, Z8
+	VBROADCASTSS 16(R10), Z16
+	VFMADD231PS  Z16, Z10, Z4
+	VFMADD231PS  Z16, Z11, Z5
+	VFMADD231PS  Z16, Z12, Z6
+	VFMADD231PS  Z16, Z13, Z7
+	VFMADD231PS  Z16, Z14, Z8
+	VFMADD231PS  Z16, Z15, Z9
+	ADDQ         DI, R9
+	ADDQ         R8, R10
+	DECQ         R11
+	JNZ          scatter6x5x1_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter6x5x1_channel
+	MOVQ         DX, AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, 192(AX)
+	VMOVUPS      Z4, 256(AX)
+	VMOVUPS      Z5, 320(AX)
+	VMOVUPS      Z6, 384(AX)
+	VMOVUPS      Z7, 448(AX)
+	VMOVUPS      Z8, 512(AX)
+	VMOVUPS      Z9, 576(AX)
+	VZEROUPPER
+	RET
+
+// func scatter6x5x2_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter6x5x2_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter6x5x2_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	JMP    scatter6x5x2_begin
+
+scatter6x5x2_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+	VMOVUPS 384(BX), Z6
+	VMOVUPS 448(BX), Z7
+	VMOVUPS 512(BX), Z8
+	VMOVUPS 576(BX), Z9
+	ADDQ    88(AX), BX
+	VMOVUPS (BX), Z10
+	VMOVUPS 64(BX), Z11
+	VMOVUPS 128(BX), Z12
+	VMOVUPS 192(BX), Z13
+	VMOVUPS 256(BX), Z14
+	VMOVUPS 320(BX), Z15
+	VMOVUPS 384(BX), Z16
+	VMOVUPS 448(BX), Z17
+	VMOVUPS 512(BX), Z18
+	VMOVUPS 576(BX), Z19
+
+scatter6x5x2_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter6x5x2_channel:
+	MOVQ CX, R10
+	MOVQ BX, R11
+	MOVQ 32(AX), R12
+
+scatter6x5x2_row:
+	VMOVUPS      (R10), Z20
+	VMOVUPS      64(R10), Z21
+	VMOVUPS      128(R10), Z22
+	VMOVUPS      192(R10), Z23
+	VMOVUPS      256(R10), Z24
+	VMOVUPS      320(R10), Z25
+	VBROADCASTSS (R11), Z26
+	VFMADD231PS  Z26, Z20, Z0
+	VFMADD231PS  Z26, Z21, Z1
+	VFMADD231PS  Z26, Z22, Z2
+	VFMADD231PS  Z26, Z23, Z3
+	VFMADD231PS  Z26, Z24, Z4
+	VFMADD231PS  Z26, Z25, Z5
+	VBROADCASTSS (R11)(R9*1), Z26
+	VFMADD231PS  Z26, Z20, Z10
+	VFMADD231PS  Z26, Z21, Z11
+	VFMADD231PS  Z26, Z22, Z12
+	VFMADD231PS  Z26, Z23, Z13
+	VFMADD231PS  Z26, Z24, Z14
+	VFMADD231PS  Z26, Z25, Z15
+	VBROADCASTSS 4(R11), Z26
+	VFMADD231PS  Z26, Z20, Z1
+	VFMADD231PS  Z26, Z21, Z2
+	VFMADD231PS  Z26, Z22, Z3
+	VFMADD231PS  Z26, Z23, Z4
+	VFMADD231PS  Z26, Z24, Z5
+	VFMADD231PS  Z26, Z25, Z6
+	VBROADCASTSS 4(R11)(R9*1), Z26
+	VFMADD231PS  Z26, Z20, Z11
+	VFMADD231PS  Z26, Z21, Z12
+	VFMADD231PS  Z26, Z22, Z13
+	VFMADD231PS  Z26, Z23, Z14
+	VFMADD231PS  Z26, Z24, Z15
+	VFMADD231PS  Z26, Z25, Z16
+	VBROADCASTSS 8(R11), Z26
+	VFMADD231PS  Z26, Z20, Z2
+	VFMADD231PS  Z26, Z21, Z3
+	VFMADD231PS  Z26, Z22, Z4
+	VFMADD231PS  Z26, Z23, Z5
+	VFMADD231PS  Z26, Z24, Z6
+	VFMADD231PS  Z26, Z25, Z7
+	VBROADCASTSS 8(R11)(R9*1), Z26
+	VFMADD231PS  Z26, Z20, Z12
+	VFMADD231PS  Z26, Z21, Z13
+	VFMADD231PS  Z26, Z22, Z14
+	VFMADD231PS  Z26, Z23, Z15
+	VFMADD231PS  Z26, Z24, Z16
+	VFMADD231PS  Z26, Z25, Z17
+	VBROADCASTSS 12(R11), Z26
+	VFMADD231PS  Z26, Z20, Z3
+	VFMADD231PS  Z26, Z21, Z4
+	VFMADD231PS  Z26, Z22, Z5
+	VFMADD231PS  Z26, Z23, Z6
+	VFMADD231PS  Z26, Z24, Z7
+	VFMADD231PS  Z26, Z25, Z8
+	VBROADCASTSS 12(R11)(R9*1), Z26
+	VFMADD231PS  Z26, Z20, Z13
+	VFMADD231PS  Z26, Z21, Z14
+	VFMADD231PS  Z26, Z22, Z15
+	VFMADD231PS  Z26, Z23, Z16
+	VFMADD231PS  Z26, Z24, Z17
+	VFMADD231PS  Z26, Z25, Z18
+	VBROADCASTSS 16(R11), Z26
+	VFMADD231PS  Z26, Z20, Z4
+	VFMADD231PS  Z26, Z21, Z5
+	VFMADD231PS  Z26, Z22, Z6
+	VFMADD231PS  Z26, Z23, Z7
+	VFMADD231PS  Z26, Z24, Z8
+	VFMADD231PS  Z26, Z25, Z9
+	VBROADCASTSS 16(R11)(R9*1), Z26
+	VFMADD231PS  Z26, Z20, Z14
+	VFMADD231PS  Z26, Z21, Z15
+	VFMADD231PS  Z26, Z22, Z16
+	VFMADD231PS  Z26, Z23, Z17
+	VFMADD231PS  Z26, Z24, Z18
+	VFMADD231PS  Z26, Z25, Z19
+	ADDQ         DI, R10
+	ADDQ         R8, R11
+	DECQ         R12
+	JNZ          scatter6x5x2_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter6x5x2_channel
+	MOVQ         DX, CX
+	VMOVUPS      Z0, (CX)
+	VMOVUPS      Z1, 64(CX)
+	VMOVUPS      Z2, 128(CX)
+	VMOVUPS      Z3, 192(CX)
+	VMOVUPS      Z4, 256(CX)
+	VMOVUPS      Z5, 320(CX)
+	VMOVUPS      Z6, 384(CX)
+	VMOVUPS      Z7, 448(CX)
+	VMOVUPS      Z8, 512(CX)
+	VMOVUPS      Z9, 576(CX)
+	ADDQ         88(AX), CX
+	VMOVUPS      Z10, (CX)
+	VMOVUPS      Z11, 64(CX)
+	VMOVUPS      Z12, 128(CX)
+	VMOVUPS      Z13, 192(CX)
+	VMOVUPS      Z14, 256(CX)
+	VMOVUPS      Z15, 320(CX)
+	VMOVUPS      Z16, 384(CX)
+	VMOVUPS      Z17, 448(CX)
+	VMOVUPS      Z18, 512(CX)
+	VMOVUPS      Z19, 576(CX)
+	VZEROUPPER
+	RET
+
+// func scatter7x5x1_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter7x5x1_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter7x5x1_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	JMP    scatter7x5x1_begin
+
+scatter7x5x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+	VMOVUPS 384(BX), Z6
+	VMOVUPS 448(BX), Z7
+	VMOVUPS 512(BX), Z8
+	VMOVUPS 576(BX), Z9
+	VMOVUPS 640(BX), Z10
+
+scatter7x5x1_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter7x5x1_channel:
+	MOVQ CX, R9
+	MOVQ BX, R10
+	MOVQ 32(AX), R11
+
+scatter7x5x1_row:
+	VMOVUPS      (R9), Z11
+	VMOVUPS      64(R9), Z12
+	VMOVUPS      128(R9), Z13
+	VMOVUPS      192(R9), Z14
+	VMOVUPS      256(R9), Z15
+	VMOVUPS      320(R9), Z16
+	VMOVUPS      384(R9), Z17
+	VBROADCASTSS (R10), Z18
+	VFMADD231PS  Z18, Z11, Z0
+	VFMADD231PS  Z18, Z12, Z1
+	VFMADD231PS  Z18, Z13, Z2
+	VFMADD231PS  Z18, Z14, Z3
+	VFMADD231PS  Z18, Z15, Z4
+	VFMADD231PS  Z18, Z16, Z5
+	VFMADD231PS  Z18, Z17, Z6
+	VBROADCASTSS 4(R10), Z18
+	VFMADD231PS  Z18, Z11, Z1
+	VFMADD231PS  Z18, Z12, Z2
+	VFMADD231PS  Z18, Z13, Z3
+	VFMADD231PS  Z18, Z14, Z4
+	VFMADD231PS  Z18, Z15, Z5
+	VFMADD231PS  Z18, Z16, Z6
+	VFMADD231PS  Z18, Z17, Z7
+	VBROADCASTSS 8(R10), Z18
+	VFMADD231PS  Z18, Z11, Z2
+	VFMADD231PS  Z18, Z12, Z3
+	VFMADD231PS  Z18, Z13, Z4
+	VFMADD231PS  Z18, Z14, Z5
+	VFMADD231PS  Z18, Z15, Z6
+	VFMADD231PS  Z18, Z16, Z7
+	VFMADD231PS  Z18, Z17, Z8
+	VBROADCASTSS 12(R10), Z18
+	VFMADD231PS  Z18, Z11, Z3
+	VFMADD231PS  Z18, Z12, Z4
+	VFMADD231PS  Z18, Z13, Z5
+	VFMADD231PS  Z18, Z14, Z6
+	VFMADD231PS  Z18, Z15, Z7
+	VFMADD231PS  Z18, Z16, Z8
+	VFMADD231PS  Z18, Z17, Z9
+	VBROADCASTSS 16(R10), Z18
+	VFMADD231PS  Z18, Z11, Z4
+	VFMADD231PS  Z18, Z12, Z5
+	VFMADD231PS  Z18, Z13, Z6
+	VFMADD231PS  Z18, Z14, Z7
+	VFMADD231PS  Z18, Z15, Z8
+	VFMADD231PS  Z18, Z16, Z9
+	VFMADD231PS  Z18, Z17, Z10
+	ADDQ         DI, R9
+	ADDQ         R8, R10
+	DECQ         R11
+	JNZ          scatter7x5x1_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter7x5x1_channel
+	MOVQ         DX, AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, 192(AX)
+	VMOVUPS      Z4, 256(AX)
+	VMOVUPS      Z5, 320(AX)
+	VMOVUPS      Z6, 384(AX)
+	VMOVUPS      Z7, 448(AX)
+	VMOVUPS      Z8, 512(AX)
+	VMOVUPS      Z9, 576(AX)
+	VMOVUPS      Z10, 640(AX)
+	VZEROUPPER
+	RET
+
+// func scatter7x5x2_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter7x5x2_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter7x5x2_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	JMP    scatter7x5x2_begin
+
+scatter7x5x2_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+	VMOVUPS 384(BX), Z6
+	VMOVUPS 448(BX), Z7
+	VMOVUPS 512(BX), Z8
+	VMOVUPS 576(BX), Z9
+	VMOVUPS 640(BX), Z10
+	ADDQ    88(AX), BX
+	VMOVUPS (BX), Z11
+	VMOVUPS 64(BX), Z12
+	VMOVUPS 128(BX), Z13
+	VMOVUPS 192(BX), Z14
+	VMOVUPS 256(BX), Z15
+	VMOVUPS 320(BX), Z16
+	VMOVUPS 384(BX), Z17
+	VMOVUPS 448(BX), Z18
+	VMOVUPS 512(BX), Z19
+	VMOVUPS 576(BX), Z20
+	VMOVUPS 640(BX), Z21
+
+scatter7x5x2_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter7x5x2_channel:
+	MOVQ CX, R10
+	MOVQ BX, R11
+	MOVQ 32(AX), R12
+
+scatter7x5x2_row:
+	VMOVUPS      (R10), Z22
+	VMOVUPS      64(R10), Z23
+	VMOVUPS      128(R10), Z24
+	VMOVUPS      192(R10), Z25
+	VMOVUPS      256(R10), Z26
+	VMOVUPS      320(R10), Z27
+	VMOVUPS      384(R10), Z28
+	VBROADCASTSS (R11), Z29
+	VFMADD231PS  Z29, Z22, Z0
+	VFMADD231PS  Z29, Z23, Z1
+	VFMADD231PS  Z29, Z24, Z2
+	VFMADD231PS  Z29, Z25, Z3
+	VFMADD231PS  Z29, Z26, Z4
+	VFMADD231PS  Z29, Z27, Z5
+	VFMADD231PS  Z29, Z28, Z6
+	VBROADCASTSS (R11)(R9*1), Z29
+	VFMADD231PS  Z29, Z22, Z11
+	VFMADD231PS  Z29, Z23, Z12
+	VFMADD231PS  Z29, Z24, Z13
+	VFMADD231PS  Z29, Z25, Z14
+	VFMADD231PS  Z29, Z26, Z15
+	VFMADD231PS  Z29, Z27, Z16
+	VFMADD231PS  Z29, Z28, Z17
+	VBROADCASTSS 4(R11), Z29
+	VFMADD231PS  Z29, Z22, Z1
+	VFMADD231PS  Z29, Z23, Z2
+	VFMADD231PS  Z29, Z24, Z3
+	VFMADD231PS  Z29, Z25, Z4
+	VFMADD231PS  Z29, Z26, Z5
+	VFMADD231PS  Z29, Z27, Z6
+	VFMADD231PS  Z29, Z28, Z7
+	VBROADCASTSS 4(R11)(R9*1), Z29
+	VFMADD231PS  Z29, Z22, Z12
+	VFMADD231PS  Z29, Z23, Z13
+	VFMADD231PS  Z29, Z24, Z14
+	VFMADD231PS  Z29, Z25, Z15
+	VFMADD231PS  Z29, Z26, Z16
+	VFMADD231PS  Z29, Z27, Z17
+	VFMADD231PS  Z29, Z28, Z18
+	VBROADCASTSS 8(R11), Z29
+	VFMADD231PS  Z29, Z22, Z2
+	VFMADD231PS  Z29, Z23, Z3
+	VFMADD231PS  Z29, Z24, Z4
+	VFMADD231PS  Z29, Z25, Z5
+	VFMADD231PS  Z29, Z26, Z6
+	VFMADD231PS  Z29, Z27, Z7
+	VFMADD231PS  Z29, Z28, Z8
+	VBROADCASTSS 8(R11)(R9*1), Z29
+	VFMADD231PS  Z29, Z22, Z13
+	VFMADD231PS  Z29, Z23, Z14
+	VFMADD231PS  Z29, Z24, Z15
+	VFMADD231PS  Z29, Z25, Z16
+	VFMADD231PS  Z29, Z26, Z17
+	VFMADD231PS  Z29, Z27, Z18
+	VFMADD231PS  Z29, Z28, Z19
+	VBROADCASTSS 12(R11), Z29
+	VFMADD231PS  Z29, Z22, Z3
+	VFMADD231PS  Z29, Z23, Z4
+	VFMADD231PS  Z29, Z24, Z5
+	VFMADD231PS  Z29, Z25, Z6
+	VFMADD231PS  Z29, Z26, Z7
+	VFMADD231PS  Z29, Z27, Z8
+	VFMADD231PS  Z29, Z28, Z9
+	VBROADCASTSS 12(R11)(R9*1), Z29
+	VFMADD231PS  Z29, Z22, Z14
+	VFMADD231PS  Z29, Z23, Z15
+	VFMADD231PS  Z29, Z24, Z16
+	VFMADD231PS  Z29, Z25, Z17
+	VFMADD231PS  Z29, Z26, Z18
+	VFMADD231PS  Z29, Z27, Z19
+	VFMADD231PS  Z29, Z28, Z20
+	VBROADCASTSS 16(R11), Z29
+	VFMADD231PS  Z29, Z22, Z4
+	VFMADD231PS  Z29, Z23, Z5
+	VFMADD231PS  Z29, Z24, Z6
+	VFMADD231PS  Z29, Z25, Z7
+	VFMADD231PS  Z29, Z26, Z8
+	VFMADD231PS  Z29, Z27, Z9
+	VFMADD231PS  Z29, Z28, Z10
+	VBROADCASTSS 16(R11)(R9*1), Z29
+	VFMADD231PS  Z29, Z22, Z15
+	VFMADD231PS  Z29, Z23, Z16
+	VFMADD231PS  Z29, Z24, Z17
+	VFMADD231PS  Z29, Z25, Z18
+	VFMADD231PS  Z29, Z26, Z19
+	VFMADD231PS  Z29, Z27, Z20
+	VFMADD231PS  Z29, Z28, Z21
+	ADDQ         DI, R10
+	ADDQ         R8, R11
+	DECQ         R12
+	JNZ          scatter7x5x2_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter7x5x2_channel
+	MOVQ         DX, CX
+	VMOVUPS      Z0, (CX)
+	VMOVUPS      Z1, 64(CX)
+	VMOVUPS      Z2, 128(CX)
+	VMOVUPS      Z3, 192(CX)
+	VMOVUPS      Z4, 256(CX)
+	VMOVUPS      Z5, 320(CX)
+	VMOVUPS      Z6, 384(CX)
+	VMOVUPS      Z7, 448(CX)
+	VMOVUPS      Z8, 512(CX)
+	VMOVUPS      Z9, 576(CX)
+	VMOVUPS      Z10, 640(CX)
+	ADDQ         88(AX), CX
+	VMOVUPS      Z11, (CX)
+	VMOVUPS      Z12, 64(CX)
+	VMOVUPS      Z13, 128(CX)
+	VMOVUPS      Z14, 192(CX)
+	VMOVUPS      Z15, 256(CX)
+	VMOVUPS      Z16, 320(CX)
+	VMOVUPS      Z17, 384(CX)
+	VMOVUPS      Z18, 448(CX)
+	VMOVUPS      Z19, 512(CX)
+	VMOVUPS      Z20, 576(CX)
+	VMOVUPS      Z21, 640(CX)
+	VZEROUPPER
+	RET
+
+// func scatter8x5x1_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter8x5x1_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter8x5x1_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	JMP    scatter8x5x1_begin
+
+scatter8x5x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+	VMOVUPS 384(BX), Z6
+	VMOVUPS 448(BX), Z7
+	VMOVUPS 512(BX), Z8
+	VMOVUPS 576(BX), Z9
+	VMOVUPS 640(BX), Z10
+	VMOVUPS 704(BX), Z11
+
+scatter8x5x1_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter8x5x1_channel:
+	MOVQ CX, R9
+	MOVQ BX, R10
+	MOVQ 32(AX), R11
+
+scatter8x5x1_row:
+	VMOVUPS      (R9), Z12
+	VMOVUPS      64(R9), Z13
+	VMOVUPS      128(R9), Z14
+	VMOVUPS      192(R9), Z15
+	VMOVUPS      256(R9), Z16
+	VMOVUPS      320(R9), Z17
+	VMOVUPS      384(R9), Z18
+	VMOVUPS      448(R9), Z19
+	VBROADCASTSS (R10), Z20
+	VFMADD231PS  Z20, Z12, Z0
+	VFMADD231PS  Z20, Z13, Z1
+	VFMADD231PS  Z20, Z14, Z2
+	VFMADD231PS  Z20, Z15, Z3
+	VFMADD231PS  Z20, Z16, Z4
+	VFMADD231PS  Z20, Z17, Z5
+	VFMADD231PS  Z20, Z18, Z6
+	VFMADD231PS  Z20, Z19, Z7
+	VBROADCASTSS 4(R10), Z20
+	VFMADD231PS  Z20, Z12, Z1
+	VFMADD231PS  Z20, Z13, Z2
+	VFMADD231PS  Z20, Z14, Z3
+	VFMADD231PS  Z20, Z15, Z4
+	VFMADD231PS  Z20, Z16, Z5
+	VFMADD231PS  Z20, Z17, Z6
+	VFMADD231PS  Z20, Z18, Z7
+	VFMADD231PS  Z20, Z19, Z8
+	VBROADCASTSS 8(R10), Z20
+	VFMADD231PS  Z20, Z12, Z2
+	VFMADD231PS  Z20, Z13, Z3
+	VFMADD231PS  Z20, Z14, Z4
+	VFMADD231PS  Z20, Z15, Z5
+	VFMADD231PS  Z20, Z16, Z6
+	VFMADD231PS  Z20, Z17, Z7
+	VFMADD231PS  Z20, Z18, Z8
+	VFMADD231PS  Z20, Z19, Z9
+	VBROADCASTSS 12(R10), Z20
+	VFMADD231PS  Z20, Z12, Z3
+	VFMADD231PS  Z20, Z13, Z4
+	VFMADD231PS  Z20, Z14, Z5
+	VFMADD231PS  Z20, Z15, Z6
+	VFMADD231PS  Z20, Z16, Z7
+	VFMADD231PS  Z20, Z17, Z8
+	VFMADD231PS  Z20, Z18, Z9
+	VFMADD231PS  Z20, Z19, Z10
+	VBROADCASTSS 16(R10), Z20
+	VFMADD231PS  Z20, Z12, Z4
+	VFMADD231PS  Z20, Z13, Z5
+	VFMADD231PS  Z20, Z14, Z6
+	VFMADD231PS  Z20, Z15, Z7
+	VFMADD231PS  Z20, Z16, Z8
+	VFMADD231PS  Z20, Z17, Z9
+	VFMADD231PS  Z20, Z18, Z10
+	VFMADD231PS  Z20, Z19, Z11
+	ADDQ         DI, R9
+	ADDQ         R8, R10
+	DECQ         R11
+	JNZ          scatter8x5x1_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter8x5x1_channel
+	MOVQ         DX, AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, 192(AX)
+	VMOVUPS      Z4, 256(AX)
+	VMOVUPS      Z5, 320(AX)
+	VMOVUPS      Z6, 384(AX)
+	VMOVUPS      Z7, 448(AX)
+	VMOVUPS      Z8, 512(AX)
+	VMOVUPS      Z9, 576(AX)
+	VMOVUPS      Z10, 640(AX)
+	VMOVUPS      Z11, 704(AX)
+	VZEROUPPER
+	RET
+
+// func scatter10x5x1_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter10x5x1_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter10x5x1_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	JMP    scatter10x5x1_begin
+
+scatter10x5x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+	VMOVUPS 384(BX), Z6
+	VMOVUPS 448(BX), Z7
+	VMOVUPS 512(BX), Z8
+	VMOVUPS 576(BX), Z9
+	VMOVUPS 640(BX), Z10
+	VMOVUPS 704(BX), Z11
+	VMOVUPS 768(BX), Z12
+	VMOVUPS 832(BX), Z13
+
+scatter10x5x1_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter10x5x1_channel:
+	MOVQ CX, R9
+	MOVQ BX, R10
+	MOVQ 32(AX), R11
+
+scatter10x5x1_row:
+	VMOVUPS      (R9), Z14
+	VMOVUPS      64(R9), Z15
+	VMOVUPS      128(R9), Z16
+	VMOVUPS      192(R9), Z17
+	VMOVUPS      256(R9), Z18
+	VMOVUPS      320(R9), Z19
+	VMOVUPS      384(R9), Z20
+	VMOVUPS      448(R9), Z21
+	VMOVUPS      512(R9), Z22
+	VMOVUPS      576(R9), Z23
+	VBROADCASTSS (R10), Z24
+	VFMADD231PS  Z24, Z14, Z0
+	VFMADD231PS  Z24, Z15, Z1
+	VFMADD231PS  Z24, Z16, Z2
+	VFMADD231PS  Z24, Z17, Z3
+	VFMADD231PS  Z24, Z18, Z4
+	VFMADD231PS  Z24, Z19, Z5
+	VFMADD231PS  Z24, Z20, Z6
+	VFMADD231PS  Z24, Z21, Z7
+	VFMADD231PS  Z24, Z22, Z8
+	VFMADD231PS  Z24, Z23, Z9
+	VBROADCASTSS 4(R10), Z24
+	VFMADD231PS  Z24, Z14, Z1
+	VFMADD231PS  Z24, Z15, Z2
+	VFMADD231PS  Z24, Z16, Z3
+	VFMADD231PS  Z24, Z17, Z4
+	VFMADD231PS  Z24, Z18, Z5
+	VFMADD231PS  Z24, Z19, Z6
+	VFMADD231PS  Z24, Z20, Z7
+	VFMADD231PS  Z24, Z21, Z8
+	VFMADD231PS  Z24, Z22, Z9
+	VFMADD231PS  Z24, Z23, Z10
+	VBROADCASTSS 8(R10), Z24
+	VFMADD231PS  Z24, Z14, Z2
+	VFMADD231PS  Z24, Z15, Z3
+	VFMADD231PS  Z24, Z16, Z4
+	VFMADD231PS  Z24, Z17, Z5
+	VFMADD231PS  Z24, Z18, Z6
+	VFMADD231PS  Z24, Z19, Z7
+	VFMADD231PS  Z24, Z20, Z8
+	VFMADD231PS  Z24, Z21, Z9
+	VFMADD231PS  Z24, Z22, Z10
+	VFMADD231PS  Z24, Z23, Z11
+	VBROADCASTSS 12(R10), Z24
+	VFMADD231PS  Z24, Z14, Z3
+	VFMADD231PS  Z24, Z15, Z4
+	VFMADD231PS  Z24, Z16, Z5
+	VFMADD231PS  Z24, Z17, Z6
+	VFMADD231PS  Z24, Z18, Z7
+	VFMADD231PS  Z24, Z19, Z8
+	VFMADD231PS  Z24, Z20, Z9
+	VFMADD231PS  Z24, Z21, Z10
+	VFMADD231PS  Z24, Z22, Z11
+	VFMADD231PS  Z24, Z23, Z12
+	VBROADCASTSS 16(R10), Z24
+	VFMADD231PS  Z24, Z14, Z4
+	VFMADD231PS  Z24, Z15, Z5
+	VFMADD231PS  Z24, Z16, Z6
+	VFMADD231PS  Z24, Z17, Z7
+	VFMADD231PS  Z24, Z18, Z8
+	VFMADD231PS  Z24, Z19, Z9
+	VFMADD231PS  Z24, Z20, Z10
+	VFMADD231PS  Z24, Z21, Z11
+	VFMADD231PS  Z24, Z22, Z12
+	VFMADD231PS  Z24, Z23, Z13
+	ADDQ         DI, R9
+	ADDQ         R8, R10
+	DECQ         R11
+	JNZ          scatter10x5x1_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter10x5x1_channel
+	MOVQ         DX, AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, 192(AX)
+	VMOVUPS      Z4, 256(AX)
+	VMOVUPS      Z5, 320(AX)
+	VMOVUPS      Z6, 384(AX)
+	VMOVUPS      Z7, 448(AX)
+	VMOVUPS      Z8, 512(AX)
+	VMOVUPS      Z9, 576(AX)
+	VMOVUPS      Z10, 640(AX)
+	VMOVUPS      Z11, 704(AX)
+	VMOVUPS      Z12, 768(AX)
+	VMOVUPS      Z13, 832(AX)
+	VZEROUPPER
+	RET
+
+// func scatter12x5x1_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter12x5x1_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter12x5x1_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	JMP    scatter12x5x1_begin
+
+scatter12x5x1_accumulate:
+	MOVQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+	VMOVUPS 384(BX), Z6
+	VMOVUPS 448(BX), Z7
+	VMOVUPS 512(BX), Z8
+	VMOVUPS 576(BX), Z9
+	VMOVUPS 640(BX), Z10
+	VMOVUPS 704(BX), Z11
+	VMOVUPS 768(BX), Z12
+	VMOVUPS 832(BX), Z13
+	VMOVUPS 896(BX), Z14
+	VMOVUPS 960(BX), Z15
+
+scatter12x5x1_begin:
+	MOVQ 8(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 48(AX), DI
+	MOVQ 64(AX), R8
+	MOVQ 80(AX), R9
+
+scatter12x5x1_channel:
+	MOVQ CX, R9
+	MOVQ BX, R10
+	MOVQ 32(AX), R11
+
+scatter12x5x1_row:
+	VMOVUPS      (R9), Z16
+	VMOVUPS      64(R9), Z17
+	VMOVUPS      128(R9), Z18
+	VMOVUPS      192(R9), Z19
+	VMOVUPS      256(R9), Z20
+	VMOVUPS      320(R9), Z21
+	VMOVUPS      384(R9), Z22
+	VMOVUPS      448(R9), Z23
+	VMOVUPS      512(R9), Z24
+	VMOVUPS      576(R9), Z25
+	VMOVUPS      640(R9), Z26
+	VMOVUPS      704(R9), Z27
+	VBROADCASTSS (R10), Z28
+	VFMADD231PS  Z28, Z16, Z0
+	VFMADD231PS  Z28, Z17, Z1
+	VFMADD231PS  Z28, Z18, Z2
+	VFMADD231PS  Z28, Z19, Z3
+	VFMADD231PS  Z28, Z20, Z4
+	VFMADD231PS  Z28, Z21, Z5
+	VFMADD231PS  Z28, Z22, Z6
+	VFMADD231PS  Z28, Z23, Z7
+	VFMADD231PS  Z28, Z24, Z8
+	VFMADD231PS  Z28, Z25, Z9
+	VFMADD231PS  Z28, Z26, Z10
+	VFMADD231PS  Z28, Z27, Z11
+	VBROADCASTSS 4(R10), Z28
+	VFMADD231PS  Z28, Z16, Z1
+	VFMADD231PS  Z28, Z17, Z2
+	VFMADD231PS  Z28, Z18, Z3
+	VFMADD231PS  Z28, Z19, Z4
+	VFMADD231PS  Z28, Z20, Z5
+	VFMADD231PS  Z28, Z21, Z6
+	VFMADD231PS  Z28, Z22, Z7
+	VFMADD231PS  Z28, Z23, Z8
+	VFMADD231PS  Z28, Z24, Z9
+	VFMADD231PS  Z28, Z25, Z10
+	VFMADD231PS  Z28, Z26, Z11
+	VFMADD231PS  Z28, Z27, Z12
+	VBROADCASTSS 8(R10), Z28
+	VFMADD231PS  Z28, Z16, Z2
+	VFMADD231PS  Z28, Z17, Z3
+	VFMADD231PS  Z28, Z18, Z4
+	VFMADD231PS  Z28, Z19, Z5
+	VFMADD231PS  Z28, Z20, Z6
+	VFMADD231PS  Z28, Z21, Z7
+	VFMADD231PS  Z28, Z22, Z8
+	VFMADD231PS  Z28, Z23, Z9
+	VFMADD231PS  Z28, Z24, Z10
+	VFMADD231PS  Z28, Z25, Z11
+	VFMADD231PS  Z28, Z26, Z12
+	VFMADD231PS  Z28, Z27, Z13
+	VBROADCASTSS 12(R10), Z28
+	VFMADD231PS  Z28, Z16, Z3
+	VFMADD231PS  Z28, Z17, Z4
+	VFMADD231PS  Z28, Z18, Z5
+	VFMADD231PS  Z28, Z19, Z6
+	VFMADD231PS  Z28, Z20, Z7
+	VFMADD231PS  Z28, Z21, Z8
+	VFMADD231PS  Z28, Z22, Z9
+	VFMADD231PS  Z28, Z23, Z10
+	VFMADD231PS  Z28, Z24, Z11
+	VFMADD231PS  Z28, Z25, Z12
+	VFMADD231PS  Z28, Z26, Z13
+	VFMADD231PS  Z28, Z27, Z14
+	VBROADCASTSS 16(R10), Z28
+	VFMADD231PS  Z28, Z16, Z4
+	VFMADD231PS  Z28, Z17, Z5
+	VFMADD231PS  Z28, Z18, Z6
+	VFMADD231PS  Z28, Z19, Z7
+	VFMADD231PS  Z28, Z20, Z8
+	VFMADD231PS  Z28, Z21, Z9
+	VFMADD231PS  Z28, Z22, Z10
+	VFMADD231PS  Z28, Z23, Z11
+	VFMADD231PS  Z28, Z24, Z12
+	VFMADD231PS  Z28, Z25, Z13
+	VFMADD231PS  Z28, Z26, Z14
+	VFMADD231PS  Z28, Z27, Z15
+	ADDQ         DI, R9
+	ADDQ         R8, R10
+	DECQ         R11
+	JNZ          scatter12x5x1_row
+	ADDQ         40(AX), CX
+	ADDQ         56(AX), BX
+	DECQ         SI
+	JNZ          scatter12x5x1_channel
+	MOVQ         DX, AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, 192(AX)
+	VMOVUPS      Z4, 256(AX)
+	VMOVUPS      Z5, 320(AX)
+	VMOVUPS      Z6, 384(AX)
+	VMOVUPS      Z7, 448(AX)
+	VMOVUPS      Z8, 512(AX)
+	VMOVUPS      Z9, 576(AX)
+	VMOVUPS      Z10, 640(AX)
+	VMOVUPS      Z11, 704(AX)
+	VMOVUPS      Z12, 768(AX)
+	VMOVUPS      Z13, 832(AX)
+	VMOVUPS      Z14, 896(AX)
+	VMOVUPS      Z15, 960(AX)
+	VZEROUPPER
+	RET
+
+// func scatter13x5x1_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·scatter13x5x1_avx512(SB), NOSPLIT, $0-8
+	MOVQ   a+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   16(AX), DX
+	CMPQ   72(AX), $0x01
+	JE     scatter13x5x1_accumulate
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	JMP    scatter13x5x1_begin
+
+scatter13x5x1_accumulate:
+	MOVQ    DX, BX
 	VMOVUPS (BX), Z0
 	VMOVUPS 64(BX), Z1
 	VMOVUPS 128(BX), Z2
@@ -10683,33 +15319,33 @@ scatter13x5_accumulate:
 	VMOVUPS 960(BX), Z15
 	VMOVUPS 1024(BX), Z16
 
-scatter13x5_begin:
+scatter13x5x1_begin:
+	MOVQ 8(AX), BX
 	MOVQ 24(AX), SI
-	MOVQ DX, DX
 	MOVQ 48(AX), DI
 	MOVQ 64(AX), R8
-	MOVQ 32(AX), R9
+	MOVQ 80(AX), R9
 
-scatter13x5_channel:
-	MOVQ CX, R10
-	MOVQ DX, R11
-	MOVQ R9, R12
+scatter13x5x1_channel:
+	MOVQ CX, R9
+	MOVQ BX, R10
+	MOVQ 32(AX), R11
 
-scatter13x5_row:
-	VMOVUPS      (R10), Z17
-	VMOVUPS      64(R10), Z18
-	VMOVUPS      128(R10), Z19
-	VMOVUPS      192(R10), Z20
-	VMOVUPS      256(R10), Z21
-	VMOVUPS      320(R10), Z22
-	VMOVUPS      384(R10), Z23
-	VMOVUPS      448(R10), Z24
-	VMOVUPS      512(R10), Z25
-	VMOVUPS      576(R10), Z26
-	VMOVUPS      640(R10), Z27
-	VMOVUPS      704(R10), Z28
-	VMOVUPS      768(R10), Z29
-	VBROADCASTSS (R11), Z30
+scatter13x5x1_row:
+	VMOVUPS      (R9), Z17
+	VMOVUPS      64(R9), Z18
+	VMOVUPS      128(R9), Z19
+	VMOVUPS      192(R9), Z20
+	VMOVUPS      256(R9), Z21
+	VMOVUPS      320(R9), Z22
+	VMOVUPS      384(R9), Z23
+	VMOVUPS      448(R9), Z24
+	VMOVUPS      512(R9), Z25
+	VMOVUPS      576(R9), Z26
+	VMOVUPS      640(R9), Z27
+	VMOVUPS      704(R9), Z28
+	VMOVUPS      768(R9), Z29
+	VBROADCASTSS (R10), Z30
 	VFMADD231PS  Z30, Z17, Z0
 	VFMADD231PS  Z30, Z18, Z1
 	VFMADD231PS  Z30, Z19, Z2
@@ -10723,7 +15359,7 @@ scatter13x5_row:
 	VFMADD231PS  Z30, Z27, Z10
 	VFMADD231PS  Z30, Z28, Z11
 	VFMADD231PS  Z30, Z29, Z12
-	VBROADCASTSS 4(R11), Z30
+	VBROADCASTSS 4(R10), Z30
 	VFMADD231PS  Z30, Z17, Z1
 	VFMADD231PS  Z30, Z18, Z2
 	VFMADD231PS  Z30, Z19, Z3
@@ -10737,7 +15373,7 @@ scatter13x5_row:
 	VFMADD231PS  Z30, Z27, Z11
 	VFMADD231PS  Z30, Z28, Z12
 	VFMADD231PS  Z30, Z29, Z13
-	VBROADCASTSS 8(R11), Z30
+	VBROADCASTSS 8(R10), Z30
 	VFMADD231PS  Z30, Z17, Z2
 	VFMADD231PS  Z30, Z18, Z3
 	VFMADD231PS  Z30, Z19, Z4
@@ -10751,7 +15387,7 @@ scatter13x5_row:
 	VFMADD231PS  Z30, Z27, Z12
 	VFMADD231PS  Z30, Z28, Z13
 	VFMADD231PS  Z30, Z29, Z14
-	VBROADCASTSS 12(R11), Z30
+	VBROADCASTSS 12(R10), Z30
 	VFMADD231PS  Z30, Z17, Z3
 	VFMADD231PS  Z30, Z18, Z4
 	VFMADD231PS  Z30, Z19, Z5
@@ -10765,7 +15401,7 @@ scatter13x5_row:
 	VFMADD231PS  Z30, Z27, Z13
 	VFMADD231PS  Z30, Z28, Z14
 	VFMADD231PS  Z30, Z29, Z15
-	VBROADCASTSS 16(R11), Z30
+	VBROADCASTSS 16(R10), Z30
 	VFMADD231PS  Z30, Z17, Z4
 	VFMADD231PS  Z30, Z18, Z5
 	VFMADD231PS  Z30, Z19, Z6
@@ -10779,31 +15415,32 @@ scatter13x5_row:
 	VFMADD231PS  Z30, Z27, Z14
 	VFMADD231PS  Z30, Z28, Z15
 	VFMADD231PS  Z30, Z29, Z16
-	ADDQ         DI, R10
-	ADDQ         R8, R11
-	DECQ         R12
-	JNZ          scatter13x5_row
+	ADDQ         DI, R9
+	ADDQ         R8, R10
+	DECQ         R11
+	JNZ          scatter13x5x1_row
 	ADDQ         40(AX), CX
-	ADDQ         56(AX), DX
+	ADDQ         56(AX), BX
 	DECQ         SI
-	JNZ          scatter13x5_channel
-	VMOVUPS      Z0, (BX)
-	VMOVUPS      Z1, 64(BX)
-	VMOVUPS      Z2, 128(BX)
-	VMOVUPS      Z3, 192(BX)
-	VMOVUPS      Z4, 256(BX)
-	VMOVUPS      Z5, 320(BX)
-	VMOVUPS      Z6, 384(BX)
-	VMOVUPS      Z7, 448(BX)
-	VMOVUPS      Z8, 512(BX)
-	VMOVUPS      Z9, 576(BX)
-	VMOVUPS      Z10, 640(BX)
-	VMOVUPS      Z11, 704(BX)
-	VMOVUPS      Z12, 768(BX)
-	VMOVUPS      Z13, 832(BX)
-	VMOVUPS      Z14, 896(BX)
-	VMOVUPS      Z15, 960(BX)
-	VMOVUPS      Z16, 1024(BX)
+	JNZ          scatter13x5x1_channel
+	MOVQ         DX, AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, 192(AX)
+	VMOVUPS      Z4, 256(AX)
+	VMOVUPS      Z5, 320(AX)
+	VMOVUPS      Z6, 384(AX)
+	VMOVUPS      Z7, 448(AX)
+	VMOVUPS      Z8, 512(AX)
+	VMOVUPS      Z9, 576(AX)
+	VMOVUPS      Z10, 640(AX)
+	VMOVUPS      Z11, 704(AX)
+	VMOVUPS      Z12, 768(AX)
+	VMOVUPS      Z13, 832(AX)
+	VMOVUPS      Z14, 896(AX)
+	VMOVUPS      Z15, 960(AX)
+	VMOVUPS      Z16, 1024(AX)
 	VZEROUPPER
 	RET
 
@@ -13406,16 +18043,34 @@ TEXT ·fingerprint_avx512(SB), NOSPLIT, $0-8
 	MOVQ    16(AX), DX
 	MOVQ    24(AX), AX
 	VMOVUPS (DX), Z0
+	VMOVUPS 256(DX), Z4
 	VMOVUPS 64(DX), Z1
+	VMOVUPS 320(DX), Z5
+	VMOVUPS 128(DX), Z2
+	VMOVUPS 384(DX), Z6
+	VMOVUPS 192(DX), Z3
+	VMOVUPS 448(DX), Z7
 
 fingerprint_loop:
 	VPADDD  (CX), Z0, Z0
-	VPADDD  Z0, Z1, Z1
-	ADDQ    $0x40, CX
-	DECQ    AX
+	VPADDD  Z0, Z4, Z4
+	VPADDD  64(CX), Z1, Z1
+	VPADDD  Z1, Z5, Z5
+	VPADDD  128(CX), Z2, Z2
+	VPADDD  Z2, Z6, Z6
+	VPADDD  192(CX), Z3, Z3
+	VPADDD  Z3, Z7, Z7
+	ADDQ    $0x00000100, CX
+	SUBQ    $0x04, AX
 	JNZ     fingerprint_loop
 	VMOVUPS Z0, (DX)
+	VMOVUPS Z4, 256(DX)
 	VMOVUPS Z1, 64(DX)
+	VMOVUPS Z5, 320(DX)
+	VMOVUPS Z2, 128(DX)
+	VMOVUPS Z6, 384(DX)
+	VMOVUPS Z3, 192(DX)
+	VMOVUPS Z7, 448(DX)
 	VZEROUPPER
 	RET
 
@@ -13538,6 +18193,64 @@ avgunpool_loop:
 	ADDQ    $0x40, SI
 	DECQ    AX
 	JNZ     avgunpool_loop
+	VZEROUPPER
+	RET
+
+// func avgslope_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·avgslope_avx512(SB), NOSPLIT, $0-8
+	MOVQ         a+0(FP), AX
+	MOVL         $0x3e800000, CX
+	VMOVD        CX, X0
+	VBROADCASTSS X0, Z0
+	VBROADCASTSS 64(AX), Z1
+	VBROADCASTSS 72(AX), Z2
+	VBROADCASTSS 80(AX), Z3
+	MOVQ         (AX), CX
+	MOVQ         24(AX), DX
+	MOVQ         56(AX), BX
+	MOVQ         32(AX), DI
+	MOVQ         CX, SI
+	ADDQ         40(AX), CX
+	MOVQ         DX, AX
+	VMOVUPS      (BX), Z4
+
+avgslope_loop:
+	VMULPS      (AX), Z0, Z5
+	VMOVUPS     (SI), Z6
+	VMOVAPS     Z3, Z10
+	VFMADD213PS Z2, Z6, Z10
+	VFMADD213PS Z1, Z6, Z10
+	VMULPS      Z5, Z10, Z10
+	VMOVUPS     Z10, (SI)
+	VMOVUPS     64(SI), Z7
+	VMOVAPS     Z3, Z11
+	VFMADD213PS Z2, Z7, Z11
+	VFMADD213PS Z1, Z7, Z11
+	VMULPS      Z5, Z11, Z11
+	VMOVUPS     Z11, 64(SI)
+	VMOVUPS     (CX), Z8
+	VMOVAPS     Z3, Z12
+	VFMADD213PS Z2, Z8, Z12
+	VFMADD213PS Z1, Z8, Z12
+	VMULPS      Z5, Z12, Z12
+	VMOVUPS     Z12, (CX)
+	VMOVUPS     64(CX), Z9
+	VMOVAPS     Z3, Z13
+	VFMADD213PS Z2, Z9, Z13
+	VFMADD213PS Z1, Z9, Z13
+	VMULPS      Z5, Z13, Z13
+	VMOVUPS     Z13, 64(CX)
+	VADDPS      Z11, Z10, Z10
+	VADDPS      Z13, Z12, Z12
+	VADDPS      Z12, Z10, Z10
+	VADDPS      Z10, Z4, Z4
+	ADDQ        $0x00000080, SI
+	ADDQ        $0x00000080, CX
+	ADDQ        $0x40, AX
+	DECQ        DI
+	JNZ         avgslope_loop
+	VMOVUPS     Z4, (BX)
 	VZEROUPPER
 	RET
 

@@ -18,16 +18,16 @@ var Generic = newGeneric()
 func newGeneric() *Set {
 	s := &Set{
 		Name: "generic", Sigmoid: sigmoidGeneric, ReLU: reluGeneric, Slope: slopeGeneric, ReLUSlope: reluSlopeGeneric,
-		Sum: sumGeneric, Fingerprint: fingerprintGeneric, LaneSums: laneSumsGeneric, Descend: descendGeneric,
-		AvgPool: avgPoolGeneric, MaxPool: maxPoolGeneric, AvgUnpool: avgUnpoolGeneric, MaxUnpool: maxUnpoolGeneric,
+		Sum: sumGeneric, Fold: fingerprintGeneric, LaneSums: laneSumsGeneric, Descend: descendGeneric,
+		AvgPool: avgPoolGeneric, MaxPool: maxPoolGeneric, AvgUnpool: avgUnpoolGeneric, MaxUnpool: maxUnpoolGeneric, AvgSlope: avgSlopeGeneric,
 		Transpose: transposeGeneric, Pack: packGeneric, registers: 16,
-		correlate: map[[2]int]func(*Correlation){}, scatter: map[[2]int]func(*Scatter){}, weights: map[[2]int]func(*Weights){},
+		correlate: map[[2]int]func(*Correlation){}, scatter: map[[3]int]func(*Scatter){}, weights: map[[2]int]func(*Weights){},
 	}
 	s.correlate[[2]int{1, 1}] = func(a *Correlation) { correlateGeneric(a, 1) }
 	s.correlate[[2]int{2, 1}] = func(a *Correlation) { correlateGeneric(a, 2) }
 	s.correlate[[2]int{4, 1}] = correlate4Generic
 	for k := 1; k <= 5; k++ {
-		s.scatter[[2]int{1, k}] = func(a *Scatter) { scatterGeneric(a, k) }
+		s.scatter[[3]int{1, k, 1}] = func(a *Scatter) { scatterGeneric(a, k) }
 		s.weights[[2]int{1, k}] = func(a *Weights) { weightsGeneric(a, k) }
 	}
 	return s
@@ -215,11 +215,12 @@ func sumGeneric(a *Elements) {
 }
 
 func fingerprintGeneric(a *Elements) {
-	aux := (*[2 * Lanes]uint32)(a.Aux)
-	for _, s := range unsafe.Slice((*[Lanes]uint32)(a.Src), a.N) {
+	aux := (*Fingerprint)(a.Aux)
+	for i, s := range unsafe.Slice((*[Lanes]uint32)(a.Src), a.N) {
+		first, second := &aux[i%4], &aux[4+i%4]
 		for l, v := range s {
-			aux[l] += v
-			aux[Lanes+l] += aux[l]
+			first[l] += v
+			second[l] += first[l]
 		}
 	}
 }
@@ -273,23 +274,39 @@ func avgUnpoolGeneric(a *Pooling) {
 	}
 }
 
+func avgSlopeGeneric(a *Pooling) {
+	sum := vec(a.Aux, 0)
+	p0, p1, p2 := a.P[0].V, a.P[1].V, a.P[2].V
+	for n := range a.N {
+		s, t, dy := blocks(unsafe.Add(a.X, 2*n*Block), 2), blocks(unsafe.Add(a.X, a.XRow+2*n*Block), 2), vec(a.DY, n*Block)
+		for l, v := range dy {
+			v *= 0.25
+			for _, x := range []*float32{&s[0][l], &s[1][l], &t[0][l], &t[1][l]} {
+				*x = v * (p0 + *x*(p1+*x*p2))
+				sum[l] += *x
+			}
+		}
+	}
+}
+
 func maxUnpoolGeneric(a *Pooling) {
 	for n := range a.N {
 		xs, xt := blocks(unsafe.Add(a.X, 2*n*Block), 2), blocks(unsafe.Add(a.X, a.XRow+2*n*Block), 2)
 		s, t := blocks(unsafe.Add(a.DX, 2*n*Block), 2), blocks(unsafe.Add(a.DX, a.DXRow+2*n*Block), 2)
 		y, dy := vec(a.Y, n*Block), vec(a.DY, n*Block)
 		for l, top := range y {
-			s[0][l], s[1][l], t[0][l], t[1][l] = 0, 0, 0, 0
+			var d [4]float32 // dx may be x
 			switch top {
 			case xs[0][l]:
-				s[0][l] = dy[l]
+				d[0] = dy[l]
 			case xs[1][l]:
-				s[1][l] = dy[l]
+				d[1] = dy[l]
 			case xt[0][l]:
-				t[0][l] = dy[l]
+				d[2] = dy[l]
 			case xt[1][l]:
-				t[1][l] = dy[l]
+				d[3] = dy[l]
 			}
+			s[0][l], s[1][l], t[0][l], t[1][l] = d[0], d[1], d[2], d[3]
 		}
 	}
 }

@@ -64,6 +64,9 @@ type Scatter struct {
 	DYChan, DYRow  int
 	WChan, WRow    int
 	Mode           int // FromOut or FromZero
+	// WPlane and OutPlane lead to the next input channel; planes of them are
+	// computed.
+	WPlane, OutPlane int
 }
 
 // Weights is the argument of the weight gradient of a convolution: for m < M,
@@ -91,6 +94,10 @@ type param struct {
 	_ float32
 }
 
+// A Fingerprint is sums over numbers, as integers: a change of any of them, or
+// of their order, shows.
+type Fingerprint [8][Lanes]uint32
+
 // Param makes the parameters of [Elements].
 func Param(a, b, c float32) [3]param { return [3]param{{V: a}, {V: b}, {V: c}} }
 
@@ -100,6 +107,8 @@ type Pooling struct {
 	X, Y, DX, DY Pointer
 	N            int
 	XRow, DXRow  int
+	Aux          Pointer  // of AvgSlope
+	P            [3]param // of AvgSlope
 }
 
 // Transposition is the argument of Transpose: N squares of 16 x 16 floats.
@@ -127,7 +136,7 @@ func Number(v float32) param { return param{V: v} }
 type Set struct {
 	Name      string
 	correlate map[[2]int]func(*Correlation) // by {M, P}
-	scatter   map[[2]int]func(*Scatter)     // by {S, K}
+	scatter   map[[3]int]func(*Scatter)     // by {S, K, planes}
 	weights   map[[2]int]func(*Weights)     // by {M, K}
 
 	// Sigmoid is dst = P0 sigmoid(P1 src) + P2, ReLU dst = max(src, 0).
@@ -137,9 +146,8 @@ type Set struct {
 	Slope, ReLUSlope func(*Elements)
 	// Sum adds src to the 16 lanes at aux.
 	Sum func(*Elements)
-	// Fingerprint folds src, as integers, into the 32 words at aux, so that a
-	// change of any element, or of their order, shows.
-	Fingerprint func(*Elements)
+	// Fold adds src to the [Fingerprint] at aux; N is a multiple of 4.
+	Fold func(*Elements)
 	// LaneSums adds the sum of the 16 lanes of src[i] to the i-th float at
 	// dst; N is rounded up to a multiple of 4.
 	LaneSums func(*Elements)
@@ -147,8 +155,12 @@ type Set struct {
 	Descend func(*Elements)
 
 	AvgPool, MaxPool, AvgUnpool, MaxUnpool func(*Pooling)
-	Transpose                              func(*Transposition)
-	Pack                                   func(*Packing)
+	// AvgSlope goes back through average pooling and the activation before it,
+	// in place: x becomes dy/4 (P0 + x (P1 + x P2)), and its sum is added to
+	// the 16 lanes at aux.
+	AvgSlope  func(*Pooling)
+	Transpose func(*Transposition)
+	Pack      func(*Packing)
 	// registers bounds the tiles.
 	registers int
 }

@@ -153,32 +153,36 @@ func TestCorrelate(t *testing.T) {
 func TestScatter(t *testing.T) {
 	for _, s := range Available() {
 		t.Run(s.Name, func(t *testing.T) {
-			for _, c := range []struct{ S, K, C, R int }{
-				{10, 5, 16, 5}, {10, 3, 16, 3}, {11, 3, 4, 2}, {1, 1, 1, 1}, {27, 5, 2, 4}, {9, 7, 3, 3}, {3, 11, 2, 1}, {14, 2, 3, 2}, {6, 4, 2, 3},
+			for _, c := range []struct{ S, K, C, R, Planes int }{
+				{10, 5, 16, 5, 6}, {10, 3, 16, 3, 6}, {11, 3, 4, 2, 3}, {1, 1, 1, 1, 1}, {27, 5, 2, 4, 2}, {9, 7, 3, 3, 5}, {3, 11, 2, 1, 2}, {14, 2, 3, 2, 1}, {6, 4, 2, 3, 7},
 			} {
 				for _, mode := range []int{FromOut, FromZero} {
-					dy, w := random(c.C*c.R*c.S*Lanes), random(c.C*c.R*c.K)
-					out := random((c.S + c.K) * Lanes)
+					width := c.S + c.K
+					dy, w := random(c.C*c.R*c.S*Lanes), random(c.C*c.Planes*c.R*c.K)
+					out := random(c.Planes * width * Lanes)
 					want := clone(out)
-					for o := range (c.S + c.K - 1) * Lanes {
-						sum := float64(out[o])
-						if mode == FromZero {
-							sum = 0
-						}
-						for ch := range c.C {
-							for i := range c.R {
-								for k := range c.K {
-									if j := o/Lanes - k; j >= 0 && j < c.S {
-										sum += float64(w[(ch*c.R+i)*c.K+k]) * float64(dy[((ch*c.R+i)*c.S+j)*Lanes+o%Lanes])
+					for plane := range c.Planes {
+						for o := range (width - 1) * Lanes {
+							sum := float64(out[plane*width*Lanes+o])
+							if mode == FromZero {
+								sum = 0
+							}
+							for ch := range c.C {
+								for i := range c.R {
+									for k := range c.K {
+										if j := o/Lanes - k; j >= 0 && j < c.S {
+											sum += float64(w[((ch*c.Planes+plane)*c.R+i)*c.K+k]) * float64(dy[((ch*c.R+i)*c.S+j)*Lanes+o%Lanes])
+										}
 									}
 								}
 							}
+							want[plane*width*Lanes+o] = float32(sum)
 						}
-						want[o] = float32(sum)
 					}
 					a := Scatter{DY: At(dy, 0), W: At(w, 0), Out: At(out, 0), Channels: c.C, Rows: c.R,
-						DYChan: c.R * c.S * Block, DYRow: c.S * Block, WChan: 4 * c.R * c.K, WRow: 4 * c.K, Mode: mode}
-					s.Scatter(c.S, c.K).Run(&a)
+						DYChan: c.R * c.S * Block, DYRow: c.S * Block, WChan: 4 * c.Planes * c.R * c.K, WRow: 4 * c.K, Mode: mode,
+						WPlane: 4 * c.R * c.K, OutPlane: width * Block}
+					s.Scatter(c.S, c.K, c.Planes).Run(&a)
 					compare(t, fmt.Sprintf("%+v mode %d", c, mode), out, want, 1e-6)
 				}
 			}
@@ -273,6 +277,7 @@ func TestPooling(t *testing.T) {
 	kernels := map[string]func(s *Set) func(*Pooling){
 		"avgpool": func(s *Set) func(*Pooling) { return s.AvgPool }, "maxpool": func(s *Set) func(*Pooling) { return s.MaxPool },
 		"avgunpool": func(s *Set) func(*Pooling) { return s.AvgUnpool }, "maxunpool": func(s *Set) func(*Pooling) { return s.MaxUnpool },
+		"avgslope": func(s *Set) func(*Pooling) { return s.AvgSlope },
 	}
 	sets(t, func(t *testing.T, s *Set) {
 		for name, kernel := range kernels {
@@ -284,11 +289,20 @@ func TestPooling(t *testing.T) {
 				}
 				y := random(n * Lanes)
 				Generic.MaxPool(&Pooling{X: At(x, 0), Y: At(y, 0), N: n, XRow: width * Block})
-				wantDX, wantY := clone(dx), clone(y)
-				kernel(Generic)(&Pooling{At(x, 0), At(wantY, 0), At(wantDX, 0), At(dy, 0), n, width * Block, width * Block})
-				kernel(s)(&Pooling{At(x, 0), At(y, 0), At(dx, 0), At(dy, 0), n, width * Block, width * Block})
+				wantX, wantDX, wantY, aux := clone(x), clone(dx), clone(y), random(Lanes)
+				wantAux := clone(aux)
+				p := Param(0.3, -0.2, 0.7)
+				kernel(Generic)(&Pooling{At(wantX, 0), At(wantY, 0), At(wantDX, 0), At(dy, 0), n, width * Block, width * Block, At(wantAux, 0), p})
+				kernel(s)(&Pooling{At(x, 0), At(y, 0), At(dx, 0), At(dy, 0), n, width * Block, width * Block, At(aux, 0), p})
+				compare(t, fmt.Sprintf("%s %d, x", name, n), x, wantX, 1e-6)
 				compare(t, fmt.Sprintf("%s %d", name, n), y, wantY, 1e-6)
 				compare(t, fmt.Sprintf("%s %d, gradient", name, n), dx, wantDX, 0)
+				compare(t, fmt.Sprintf("%s %d, sums", name, n), aux, wantAux, 1e-5)
+				// In place, as the engine goes back through it.
+				inPlace, wantInPlace := clone(x), clone(x)
+				Generic.MaxUnpool(&Pooling{X: At(wantInPlace, 0), Y: At(y, 0), DX: At(wantInPlace, 0), DY: At(dy, 0), N: n, XRow: width * Block, DXRow: width * Block})
+				s.MaxUnpool(&Pooling{X: At(inPlace, 0), Y: At(y, 0), DX: At(inPlace, 0), DY: At(dy, 0), N: n, XRow: width * Block, DXRow: width * Block})
+				compare(t, fmt.Sprintf("maxunpool %d in place", n), inPlace, wantInPlace, 0)
 			}
 		}
 	})
@@ -334,9 +348,9 @@ func TestPack(t *testing.T) {
 }
 
 func TestFingerprint(t *testing.T) {
-	src := random(37 * Lanes)
-	of := func(s *Set) (aux [2 * Lanes]uint32) {
-		s.Fingerprint(&Elements{Src: At(src, 0), Aux: Pointer(&aux), N: 37})
+	src := random(36 * Lanes)
+	of := func(s *Set) (aux Fingerprint) {
+		s.Fold(&Elements{Src: At(src, 0), Aux: Pointer(&aux), N: 36})
 		return aux
 	}
 	want := of(Generic)
@@ -344,7 +358,7 @@ func TestFingerprint(t *testing.T) {
 		if of(s) != want {
 			t.Errorf("%s: the fingerprint differs from the generic one", s.Name)
 		}
-		for _, i := range []int{0, 5, 36*Lanes + 15} {
+		for _, i := range []int{0, 5, 35*Lanes + 15} {
 			src[i] += 1e-3
 			if of(s) == want {
 				t.Errorf("%s: a change at %d does not show", s.Name, i)
@@ -364,9 +378,9 @@ func TestFingerprint(t *testing.T) {
 // TestLayout pins the layout that the assembly knows.
 func TestLayout(t *testing.T) {
 	for name, ok := range map[string]bool{
-		"Correlation": unsafe.Offsetof(Correlation{}.Mode) == 15*8, "Scatter": unsafe.Offsetof(Scatter{}.Mode) == 9*8,
+		"Correlation": unsafe.Offsetof(Correlation{}.Mode) == 15*8, "Scatter": unsafe.Offsetof(Scatter{}.OutPlane) == 11*8,
 		"Weights": unsafe.Offsetof(Weights{}.AccStride) == 8*8, "Elements": unsafe.Offsetof(Elements{}.P) == 4*8,
-		"Pooling": unsafe.Offsetof(Pooling{}.DXRow) == 6*8, "Transposition": unsafe.Offsetof(Transposition{}.DstNext) == 6*8,
+		"Pooling": unsafe.Offsetof(Pooling{}.P) == 8*8, "Transposition": unsafe.Offsetof(Transposition{}.DstNext) == 6*8,
 		"Packing": unsafe.Offsetof(Packing{}.Offset) == 4*8,
 	} {
 		if assembly && !ok {

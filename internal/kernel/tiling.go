@@ -20,9 +20,12 @@ type tile struct {
 func (s *Set) cost(M, P int) float64 {
 	macs, loads := float64(M*P), float64(P+M)
 	if s.registers == 16 { // two halves, each with two operations a cycle
+		if P == 1 { // the halves share the weights
+			return max(macs, 1+loads/2, 4) + 1
+		}
 		return max(macs, loads, 8) + 2
 	}
-	return max(macs, loads, 4) + 1
+	return max(macs, loads, 6) + 1
 }
 
 // Tile splits M x P into the tiles of the set. The vectors of one m are passed
@@ -128,8 +131,14 @@ func (t Tiling) RunPart(a *Correlation, part, parts int) {
 // Len is the number of tiles.
 func (t Tiling) Len() int { return len(t.tiles) }
 
-// A RowGradient runs a [Scatter] along a row of any width.
-type RowGradient struct{ parts []scatterPart }
+// A RowGradient runs a [Scatter] along a row of any width, in any number of
+// planes.
+type RowGradient struct {
+	planes int
+	// parts are those for one plane, pairs those for two at once; there may be
+	// none.
+	parts, pairs []scatterPart
+}
 
 type scatterPart struct {
 	col, tap int // where it begins
@@ -139,41 +148,84 @@ type scatterPart struct {
 }
 
 // Scatter plans the gradient of a row of cols columns under kernels of taps
-// columns. The row of the output has cols + taps - 1.
-func (s *Set) Scatter(cols, taps int) RowGradient {
-	var r RowGradient
-	covered := 0
-	for tap, k := 0, 0; tap < taps; tap += k {
-		k = min(taps-tap, 5)
-		var sizes []int
-		for key := range s.scatter {
-			if key[1] == k {
-				sizes = append(sizes, key[0])
-			}
-		}
-		// A part costs its multiply-adds, and the passage of its sums.
-		_, parts := split(cols, sizes, func(n int) float64 { return max(float64(n*k), 4) + 2 + 0.2*float64(n+k) })
-		col := 0
-		for _, n := range parts {
-			begin, end := col+tap, col+tap+n+k-1
-			r.parts = append(r.parts, scatterPart{col, tap, max(covered, begin), end, s.scatter[[2]int{n, k}]})
-			covered = max(covered, end)
-			col += n
+// columns, in a number of planes. The row of the output has cols + taps - 1.
+func (s *Set) Scatter(cols, taps, planes int) RowGradient {
+	r := RowGradient{planes: planes}
+	var one, two float64
+	one, r.parts = s.scatterRow(cols, taps, 1)
+	if planes > 1 {
+		if two, r.pairs = s.scatterRow(cols, taps, 2); two > 2*one {
+			r.pairs = nil
 		}
 	}
 	return r
 }
 
-// Run computes a over the whole row; with Mode FromZero, Out is overwritten.
+// scatterRow plans a row for one plane or two, and estimates its cost.
+func (s *Set) scatterRow(cols, taps, planes int) (cost float64, parts []scatterPart) {
+	covered := 0
+	for tap, k := 0, 0; tap < taps; tap += k {
+		k = min(taps-tap, 5)
+		var sizes []int
+		for key := range s.scatter {
+			if key[1] == k && key[2] == planes {
+				sizes = append(sizes, key[0])
+			}
+		}
+		if sizes == nil {
+			return math.Inf(1), nil
+		}
+		c, widths := split(cols, sizes, func(n int) float64 {
+			// Multiply-adds, or the latency of those that go to one sum, or
+			// the loads; and the passage of the sums.
+			macs, latency, loads := float64(planes*n*k), 4*float64(min(n, k)), float64(n+planes*k)
+			if s.registers == 16 {
+				latency *= 2 // in half cycles, with two operations in each
+			}
+			return max(macs, latency, loads) + 2 + 0.1*float64(planes*(n+k))
+		})
+		cost += c
+		col := 0
+		for _, n := range widths {
+			begin, end := col+tap, col+tap+n+k-1
+			parts = append(parts, scatterPart{col, tap, max(covered, begin), end, s.scatter[[3]int{n, k, planes}]})
+			covered = max(covered, end)
+			col += n
+		}
+	}
+	return cost, parts
+}
+
+// Run computes a over the whole row in all planes; with Mode FromZero, Out is
+// overwritten.
 func (r RowGradient) Run(a *Scatter) {
+	w, out := a.W, a.Out
+	for plane := 0; plane < r.planes; {
+		a.W, a.Out = unsafe.Add(w, plane*a.WPlane), unsafe.Add(out, plane*a.OutPlane)
+		if r.pairs != nil && plane+1 < r.planes {
+			a.row(r.pairs, 2)
+			plane += 2
+		} else {
+			a.row(r.parts, 1)
+			plane++
+		}
+	}
+	a.W, a.Out = w, out
+}
+
+// row computes the parts of a row.
+func (a *Scatter) row(parts []scatterPart, planes int) {
 	dy, w, out, mode := a.DY, a.W, a.Out, a.Mode
-	for _, p := range r.parts {
+	for i := range parts {
+		p := &parts[i]
 		begin := p.col + p.tap
 		a.DY, a.W, a.Out = unsafe.Add(dy, p.col*Block), unsafe.Add(w, 4*p.tap), unsafe.Add(out, begin*Block)
 		if mode == FromZero && p.fresh > begin {
 			// It adds to what the parts before it left, and begins the rest.
-			if p.end > p.fresh {
-				clear(blocks(unsafe.Add(out, p.fresh*Block), p.end-p.fresh))
+			for plane := range planes {
+				if p.end > p.fresh {
+					clear(blocks(unsafe.Add(out, plane*a.OutPlane+p.fresh*Block), p.end-p.fresh))
+				}
 			}
 			a.Mode = FromOut
 		}

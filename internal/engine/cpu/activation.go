@@ -10,6 +10,7 @@ import (
 // activation is a function with the parameters of its kernels.
 type activation struct {
 	some         bool
+	polynomial   bool // the slope is a polynomial in the value: deriv
 	run, slope   func(*kernel.Elements)
 	value, deriv [3]float32
 }
@@ -22,11 +23,11 @@ func newActivation(set *kernel.Set, f op.Function) activation {
 	case op.ReLU:
 		return activation{some: true, run: set.ReLU, slope: set.ReLUSlope}
 	case op.Sigmoid:
-		return activation{true, set.Sigmoid, set.Slope, [3]float32{1, 1, 0}, [3]float32{0, 1, -1}}
+		return activation{true, true, set.Sigmoid, set.Slope, [3]float32{1, 1, 0}, [3]float32{0, 1, -1}}
 	case op.Tanh:
-		return activation{true, set.Sigmoid, set.Slope, [3]float32{2, 2, -1}, [3]float32{1, 0, -1}}
+		return activation{true, true, set.Sigmoid, set.Slope, [3]float32{2, 2, -1}, [3]float32{1, 0, -1}}
 	case op.ScaledTanh:
-		return activation{true, set.Sigmoid, set.Slope, [3]float32{2 * a, 2 * s, -a}, [3]float32{a * s, 0, -s / a}}
+		return activation{true, true, set.Sigmoid, set.Slope, [3]float32{2 * a, 2 * s, -a}, [3]float32{a * s, 0, -s / a}}
 	}
 	return activation{}
 }
@@ -51,4 +52,21 @@ func (f *activation) backward(w *worker, set *kernel.Set, d, y, sum unsafe.Point
 	}
 	w.elements = kernel.Elements{Dst: d, Src: y, Aux: sum, N: n, P: kernel.Param(f.deriv[0], f.deriv[1], f.deriv[2])}
 	f.slope(&w.elements)
+}
+
+// unpool goes back through average pooling and the function before it, for one
+// row of windows, where there is no kernel for both. p.X is overwritten.
+func (f *activation) unpool(w *worker, set *kernel.Set, p *kernel.Pooling, sum unsafe.Pointer) {
+	n := 2 * p.N
+	if cap(w.rows) < 2*n*kernel.Lanes {
+		w.rows = make([]float32, 2*n*kernel.Lanes)
+	}
+	p.DX, p.DXRow = kernel.At(w.rows[:1], 0), n*block
+	set.AvgUnpool(p)
+	for r := range 2 {
+		x := unsafe.Add(p.X, r*p.XRow)
+		d := unsafe.Add(p.DX, r*p.DXRow)
+		f.backward(w, set, d, x, sum, n)
+		copy(unsafe.Slice((*float32)(x), n*kernel.Lanes), unsafe.Slice((*float32)(d), n*kernel.Lanes))
+	}
 }

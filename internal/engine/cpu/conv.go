@@ -67,7 +67,7 @@ func newConvStage(s *plan.Stage, set *kernel.Set, backward bool) (*convStage, er
 	c.packed = make([]float32, c.M*c.C*c.K*c.K)
 	if backward {
 		c.weights = set.Weights(c.M, c.K)
-		c.scatter = set.Scatter(c.ow, c.K)
+		c.scatter = set.Scatter(c.ow, c.K, c.C)
 		c.shardSize = roundUp(len(c.packed), 16) + roundUp(c.M, 16)
 		c.shards = make([]float32, maxShards*c.shardSize)
 	}
@@ -89,15 +89,14 @@ func (c *convStage) pack() {
 // convBuffers is what a worker needs for a stage.
 type convBuffers struct {
 	x       []float32 // the padded input; its border stays zero
-	a       []float32 // the output of the convolution, activated unless poolFirst
+	a       []float32 // the output of the convolution, activated unless poolFirst; then its gradient
 	q       []float32 // the pooled output before its activation, where that is needed
-	dx, da  []float32
+	dx      []float32
 	acc     []float32 // gradients of the weights, lane by lane
 	accBias []float32
 	aView   view
 	// out is where the output goes, dout where its gradient comes from.
 	out, dout view
-	daView    view
 }
 
 // buffers makes them. For the backward pass all rows of the convolution's
@@ -123,14 +122,6 @@ func (c *convStage) buffers(backward bool) *convBuffers {
 	}
 	if c.gradX {
 		b.dx = make([]float32, len(b.x))
-	}
-	if c.pool != "" {
-		rows := c.oh
-		if !c.gradX {
-			rows = 2
-		}
-		b.da = make([]float32, c.M*rows*c.ow*kernel.Lanes)
-		b.daView = viewOf(b.da, rows, c.ow, 0)
 	}
 	b.acc = make([]float32, roundUp(len(c.packed), 16)*kernel.Lanes)
 	b.accBias = make([]float32, roundUp(c.M, 16)*kernel.Lanes)
@@ -191,71 +182,80 @@ func (c *convStage) forward(w *worker, b *convBuffers, set *kernel.Set, keep boo
 }
 
 // backward computes the gradients of one block, those of the parameters being
-// added to the worker's sums.
+// added to the worker's sums. The gradient of the convolution's output takes
+// the place of that output. The rows are passed over from the last to the
+// first, since the last are the ones that the forward pass left in the cache.
 func (c *convStage) backward(w *worker, b *convBuffers, set *kernel.Set) {
 	step, da := 1, b.dout
 	if c.pool != "" {
-		step, da = 2, b.daView
+		step, da = 2, b.aView
 	}
 	wg := &w.weights
 	*wg = kernel.Weights{Rows: step, Cols: c.ow, DYChan: da.chan_, DYRow: da.row, XRow: c.wp * block, AccStride: c.C * c.K * c.K * block}
-	for y := 0; y < c.oh; y += step {
-		row := y
-		if c.pool != "" && !c.gradX {
-			row = 0
-		}
+	for y := c.oh - step; y >= 0; y -= step {
 		for m := range c.M {
-			bias := kernel.At(b.accBias, m*kernel.Lanes)
-			if c.pool == "" {
-				c.act.backward(w, set, b.dout.at(m, y), b.out.at(m, y), bias, c.ow)
-				continue
-			}
-			d := b.dout.at(m, y/2)
-			if c.poolFirst {
-				c.act.backward(w, set, d, b.out.at(m, y/2), bias, c.pw)
-			}
-			p := &w.pooling
-			*p = kernel.Pooling{X: b.aView.at(m, y), Y: b.out.at(m, y/2), DX: da.at(m, row), DY: d, N: c.pw, XRow: c.ow * block, DXRow: c.ow * block}
-			if b.q != nil {
-				p.Y = kernel.At(b.q, (m*c.ph+y/2)*c.pw*kernel.Lanes)
-			}
-			if c.pool == op.Max {
-				set.MaxUnpool(p)
-			} else {
-				set.AvgUnpool(p)
-			}
-			if !c.poolFirst {
-				c.act.backward(w, set, p.DX, p.X, bias, 2*c.ow)
-			}
+			c.backwardRow(w, b, set, m, y)
 		}
 		if !c.gradX {
-			c.addWeights(wg, b, da, y, row)
+			c.addWeights(wg, b, da, y)
 		}
 	}
 	if !c.gradX {
 		return
 	}
 	wg.Rows = c.oh
-	c.addWeights(wg, b, da, 0, 0)
+	c.addWeights(wg, b, da, 0)
 	s := &w.scatter
 	*s = kernel.Scatter{Channels: c.M, DYChan: da.chan_, DYRow: -da.row, WChan: 4 * c.C * c.K * c.K, WRow: 4 * c.K, Mode: kernel.FromZero}
-	for ch := range c.C {
-		for y := range c.oh + c.K - 1 {
-			lo, hi := max(0, y-c.oh+1), min(c.K-1, y)
-			s.Rows = hi - lo + 1
-			s.DY, s.W = da.at(0, y-lo), kernel.At(c.w, (ch*c.K+lo)*c.K)
-			s.Out = kernel.At(b.dx, (ch*c.hp+y)*c.wp*kernel.Lanes)
-			c.scatter.Run(s)
-		}
+	s.WPlane, s.OutPlane = 4*c.K*c.K, c.hp*c.wp*block
+	for y := range c.oh + c.K - 1 {
+		lo, hi := max(0, y-c.oh+1), min(c.K-1, y)
+		s.Rows = hi - lo + 1
+		s.DY, s.W = da.at(0, y-lo), kernel.At(c.w, lo*c.K)
+		s.Out = kernel.At(b.dx, y*c.wp*kernel.Lanes)
+		c.scatter.Run(s)
 	}
 }
 
-// addWeights adds the weight gradients of the rows of da from row on, which
-// are rows y and on of the output.
-func (c *convStage) addWeights(wg *kernel.Weights, b *convBuffers, da view, y, row int) {
+// backwardRow goes back through the activation and the pooling of channel m,
+// for the rows from y on that make a row of the stage's output.
+func (c *convStage) backwardRow(w *worker, b *convBuffers, set *kernel.Set, m, y int) {
+	bias := kernel.At(b.accBias, m*kernel.Lanes)
+	if c.pool == "" {
+		c.act.backward(w, set, b.dout.at(m, y), b.out.at(m, y), bias, c.ow)
+		return
+	}
+	d, out := b.dout.at(m, y/2), b.out.at(m, y/2)
+	p := &w.pooling
+	*p = kernel.Pooling{X: b.aView.at(m, y), Y: out, DX: b.aView.at(m, y), DY: d, N: c.pw, XRow: c.ow * block, DXRow: c.ow * block}
+	if c.pool == op.Average && !c.poolFirst && c.act.slope != nil && c.act.polynomial {
+		p.Aux, p.P = bias, kernel.Param(c.act.deriv[0], c.act.deriv[1], c.act.deriv[2])
+		set.AvgSlope(p)
+		return
+	}
+	if c.pool == op.Average && !c.poolFirst && c.act.some {
+		// The slope differs within a window.
+		c.act.unpool(w, set, p, bias)
+		return
+	}
+	// The slope at a maximum is that at the pooled value; and the sum over a
+	// window is what its pooled value gets.
+	c.act.backward(w, set, d, out, bias, c.pw)
+	if c.pool == op.Average {
+		set.AvgUnpool(p)
+		return
+	}
+	if b.q != nil {
+		p.Y = kernel.At(b.q, (m*c.ph+y/2)*c.pw*kernel.Lanes)
+	}
+	set.MaxUnpool(p)
+}
+
+// addWeights adds the weight gradients of the rows of the output from y on.
+func (c *convStage) addWeights(wg *kernel.Weights, b *convBuffers, da view, y int) {
 	for ch := range c.C {
 		for i := range c.K {
-			wg.DY = da.at(0, row)
+			wg.DY = da.at(0, y)
 			wg.X = kernel.At(b.x, (ch*c.hp+y+i)*c.wp*kernel.Lanes)
 			wg.Acc = kernel.At(b.acc, (ch*c.K+i)*c.K*kernel.Lanes)
 			c.weights.Run(wg)

@@ -60,7 +60,7 @@ type Engine struct {
 	products                                 []part
 	pieces                                   []piece
 	rate                                     float32
-	prepared                                 [][2 * kernel.Lanes]uint32 // fingerprints of the parameters as packed
+	prepared                                 []kernel.Fingerprint // fingerprints of the parameters as packed
 	stale                                    bool
 	zeros                                    []byte
 }
@@ -153,7 +153,7 @@ func newEngine(prog *engine.Program, p *plan.Plan, threads int, set *kernel.Set)
 	}
 	e.classes = e.denses[len(e.denses)-1].O
 	e.zeros = make([]byte, e.size)
-	e.prepared = make([][2 * kernel.Lanes]uint32, len(e.params))
+	e.prepared = make([]kernel.Fingerprint, len(e.params))
 	if err := e.bindResults(n); err != nil {
 		return nil, err
 	}
@@ -300,15 +300,17 @@ func (e *Engine) refresh() {
 }
 
 // fingerprint sums up a parameter: a change shows.
-func fingerprint(w *worker, set *kernel.Set, v []float32) [2 * kernel.Lanes]uint32 {
-	whole := len(v) / kernel.Lanes
-	clear(w.print[:])
+func fingerprint(w *worker, set *kernel.Set, v []float32) kernel.Fingerprint {
+	const stride = 4 * kernel.Lanes
+	whole := len(v) / stride
+	w.print = kernel.Fingerprint{}
 	if whole > 0 {
-		w.elements = kernel.Elements{Src: kernel.At(v, 0), Aux: unsafe.Pointer(&w.print), N: whole}
-		set.Fingerprint(&w.elements)
+		w.elements = kernel.Elements{Src: kernel.At(v, 0), Aux: unsafe.Pointer(&w.print), N: 4 * whole}
+		set.Fold(&w.elements)
 	}
-	for k, x := range v[whole*kernel.Lanes:] {
-		w.print[k] = w.print[k]*31 + math.Float32bits(x)
+	rest := &w.print[0]
+	for k, x := range v[whole*stride:] {
+		rest[k%kernel.Lanes] = rest[k%kernel.Lanes]*31 + math.Float32bits(x)
 	}
 	return w.print
 }

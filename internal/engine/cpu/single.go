@@ -24,7 +24,7 @@ type Single struct {
 	denses []*singleDense
 	pixels [256]float32
 	params [][]float32
-	prints [][2 * kernel.Lanes]uint32
+	prints []kernel.Fingerprint
 	loaded bool
 	limits engine.Limits
 
@@ -71,7 +71,7 @@ func newSingle(prog *engine.Program, p *plan.Plan, set *kernel.Set) (*Single, er
 		values[n] = v.Float32s()
 		s.params = append(s.params, v.Float32s())
 	}
-	s.prints = make([][2 * kernel.Lanes]uint32, len(s.params))
+	s.prints = make([]kernel.Fingerprint, len(s.params))
 	for _, st := range p.Stages {
 		switch st.Kind {
 		case plan.Conv:

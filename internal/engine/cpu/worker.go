@@ -19,8 +19,9 @@ type worker struct {
 	transposition kernel.Transposition
 	packing       kernel.Packing
 	images        [kernel.Lanes]*byte
-	print         [2 * kernel.Lanes]uint32
+	print         kernel.Fingerprint
 	exps          [256]float32
+	rows          []float32 // two rows of a gradient
 	convs         []*convBuffers
 	denses        []*denseBuffers
 }

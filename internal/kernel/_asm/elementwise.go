@@ -215,28 +215,35 @@ func elementwise() {
 	}
 }
 
-// fingerprint, of src as integers: aux[0:16] += src, aux[16:32] += aux[0:16],
-// block after block.
+// fingerprint, of src as integers, in four streams that the blocks take turns
+// in: sum += src, second sum += sum. aux holds the four sums, then the four
+// second sums. N is a multiple of 4.
 func fingerprint() {
 	const name = "fingerprint"
 	a := begin(name)
 	var v vecs
-	first, second := v.one(), v.one()
+	first, second := v.many(4), v.many(4)
 	src, aux, n := arg(a, eSrc), arg(a, eAux), GP64()
 	halves(name, []Register{src, aux}, func() {
 		sp := GP64()
 		MOVQ(src, sp)
 		MOVQ(word(a, eN), n)
-		VMOVUPS(Mem{Base: aux}, first)
-		VMOVUPS(Mem{Base: aux, Disp: 64}, second)
+		for i := range first {
+			VMOVUPS(Mem{Base: aux, Disp: 64 * i}, first[i])
+			VMOVUPS(Mem{Base: aux, Disp: 64 * (4 + i)}, second[i])
+		}
 		Label(name + "_loop")
-		VPADDD(Mem{Base: sp}, first, first)
-		VPADDD(first, second, second)
-		ADDQ(Imm(64), sp)
-		DECQ(n)
+		for i := range first {
+			VPADDD(Mem{Base: sp, Disp: 64 * i}, first[i], first[i])
+			VPADDD(first[i], second[i], second[i])
+		}
+		ADDQ(U32(256), sp)
+		SUBQ(Imm(4), n)
 		JNZ(LabelRef(name + "_loop"))
-		VMOVUPS(first, Mem{Base: aux})
-		VMOVUPS(second, Mem{Base: aux, Disp: 64})
+		for i := range first {
+			VMOVUPS(first[i], Mem{Base: aux, Disp: 64 * i})
+			VMOVUPS(second[i], Mem{Base: aux, Disp: 64 * (4 + i)})
+		}
 	})
 	end()
 }

@@ -66,7 +66,7 @@ func main() {
 		correlate(t[0], t[1])
 	}
 	for _, t := range scatterTiles() {
-		scatter(t[0], t[1])
+		scatter(t[0], t[1], t[2])
 	}
 	for _, t := range weightTiles() {
 		weights(t[0], t[1])
@@ -91,20 +91,30 @@ func declarations() []byte {
 	declare := func(name, arg string) {
 		fmt.Fprintf(&b, "\n//go:noescape\nfunc %s_%s(a *%s)\n", name, set.name, arg)
 	}
+	type tile struct{ key, name string }
 	tables := []struct {
-		name, arg string
-		tiles     [][2]int
-	}{{"correlate", "Correlation", correlateTiles()}, {"scatter", "Scatter", scatterTiles()}, {"weights", "Weights", weightTiles()}}
+		name, arg, key string
+		tiles          []tile
+	}{{"correlate", "Correlation", "[2]int", nil}, {"scatter", "Scatter", "[3]int", nil}, {"weights", "Weights", "[2]int", nil}}
+	for _, k := range correlateTiles() {
+		tables[0].tiles = append(tables[0].tiles, tile{fmt.Sprintf("%d, %d", k[0], k[1]), fmt.Sprintf("%dx%d", k[0], k[1])})
+	}
+	for _, k := range scatterTiles() {
+		tables[1].tiles = append(tables[1].tiles, tile{fmt.Sprintf("%d, %d, %d", k[0], k[1], k[2]), fmt.Sprintf("%dx%dx%d", k[0], k[1], k[2])})
+	}
+	for _, k := range weightTiles() {
+		tables[2].tiles = append(tables[2].tiles, tile{fmt.Sprintf("%d, %d", k[0], k[1]), fmt.Sprintf("%dx%d", k[0], k[1])})
+	}
 	for _, t := range tables {
 		for _, k := range t.tiles {
-			declare(fmt.Sprintf("%s%dx%d", t.name, k[0], k[1]), t.arg)
+			declare(t.name+k.name, t.arg)
 		}
 	}
 	singles := []struct{ field, name, arg string }{
 		{"Sigmoid", "sigmoid", "Elements"}, {"ReLU", "relu", "Elements"}, {"Slope", "slope", "Elements"},
-		{"ReLUSlope", "reluslope", "Elements"}, {"Sum", "sum", "Elements"}, {"Fingerprint", "fingerprint", "Elements"}, {"LaneSums", "lanes", "Elements"},
+		{"ReLUSlope", "reluslope", "Elements"}, {"Sum", "sum", "Elements"}, {"Fold", "fingerprint", "Elements"}, {"LaneSums", "lanes", "Elements"},
 		{"Descend", "descend", "Elements"}, {"AvgPool", "avgpool", "Pooling"}, {"MaxPool", "maxpool", "Pooling"},
-		{"AvgUnpool", "avgunpool", "Pooling"}, {"MaxUnpool", "maxunpool", "Pooling"},
+		{"AvgUnpool", "avgunpool", "Pooling"}, {"MaxUnpool", "maxunpool", "Pooling"}, {"AvgSlope", "avgslope", "Pooling"},
 		{"Transpose", "transpose", "Transposition"}, {"Pack", "pack", "Packing"},
 	}
 	for _, s := range singles {
@@ -112,9 +122,9 @@ func declarations() []byte {
 	}
 	fmt.Fprintf(&b, "\nfunc new_%s() *Set {\n\treturn &Set{\n\t\tName: %q, registers: %d,\n", set.name, set.name, len(set.regs))
 	for _, t := range tables {
-		fmt.Fprintf(&b, "\t\t%s: map[[2]int]func(*%s){\n", t.name, t.arg)
+		fmt.Fprintf(&b, "\t\t%s: map[%s]func(*%s){\n", t.name, t.key, t.arg)
 		for _, k := range t.tiles {
-			fmt.Fprintf(&b, "\t\t\t{%d, %d}: %s%dx%d_%s,\n", k[0], k[1], t.name, k[0], k[1], set.name)
+			fmt.Fprintf(&b, "\t\t\t{%s}: %s%s_%s,\n", k.key, t.name, k.name, set.name)
 		}
 		fmt.Fprintf(&b, "\t\t},\n")
 	}

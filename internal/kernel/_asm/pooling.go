@@ -16,6 +16,10 @@ const (
 	pN
 	pXRow
 	pDXRow
+	pAux
+	pP0
+	pP1
+	pP2
 )
 
 func pooling() {
@@ -80,6 +84,7 @@ func pooling() {
 			}
 		}
 	})
+	avgslope()
 	// The first of the four that equals the maximum takes the gradient.
 	pool("maxunpool", func(v *vecs) func(x, below, y, dx, dbelow, dy Register) {
 		top, d, out, hit := v.one(), v.one(), v.one(), v.one()
@@ -108,4 +113,49 @@ func pooling() {
 			}
 		}
 	})
+}
+
+// avgslope goes back through average pooling and the activation before it, in
+// place: x becomes dy/4 (p0 + x (p1 + x p2)), and aux[0:16] += the sum of it.
+func avgslope() {
+	const name = "avgslope"
+	a := begin(name)
+	var v vecs
+	quarter := constant(&v, 0.25)
+	p0, p1, p2, sum, d := v.one(), v.one(), v.one(), v.one(), v.one()
+	xs, ts := v.many(4), v.many(4)
+	VBROADCASTSS(word(a, pP0), p0)
+	VBROADCASTSS(word(a, pP1), p1)
+	VBROADCASTSS(word(a, pP2), p2)
+	x, dy, aux := arg(a, pX), arg(a, pDY), arg(a, pAux)
+	halves(name, []Register{x, dy, aux}, func() {
+		xp, below, dyp, n := GP64(), GP64(), GP64(), arg(a, pN)
+		MOVQ(x, xp)
+		MOVQ(x, below)
+		ADDQ(word(a, pXRow), below)
+		MOVQ(dy, dyp)
+		VMOVUPS(Mem{Base: aux}, sum)
+		Label(name + "_loop")
+		VMULPS(Mem{Base: dyp}, quarter, d)
+		ms := []Mem{{Base: xp}, {Base: xp, Disp: 64}, {Base: below}, {Base: below, Disp: 64}}
+		for i, m := range ms {
+			VMOVUPS(m, xs[i])
+			VMOVAPS(p2, ts[i])
+			VFMADD213PS(p1, xs[i], ts[i])
+			VFMADD213PS(p0, xs[i], ts[i])
+			VMULPS(d, ts[i], ts[i])
+			VMOVUPS(ts[i], m)
+		}
+		VADDPS(ts[1], ts[0], ts[0])
+		VADDPS(ts[3], ts[2], ts[2])
+		VADDPS(ts[2], ts[0], ts[0])
+		VADDPS(ts[0], sum, sum)
+		ADDQ(U32(128), xp)
+		ADDQ(U32(128), below)
+		ADDQ(Imm(64), dyp)
+		DECQ(n)
+		JNZ(LabelRef(name + "_loop"))
+		VMOVUPS(sum, Mem{Base: aux})
+	})
+	end()
 }

@@ -25,7 +25,7 @@ func correlateTiles() [][2]int {
 		add(5, 1, 2, 3, 4, 5)
 		add(8, 1, 2)
 	} else {
-		add(1, 1, 2, 4, 5, 6, 8, 10, 12)
+		add(1, 1, 2, 3, 4, 5, 6) // both halves of the block at once
 		add(2, 1, 2, 4, 5, 6)
 		add(3, 1, 2, 3, 4)
 		add(4, 1, 2)
@@ -63,6 +63,13 @@ const (
 func correlate(M, P int) {
 	name := fmt.Sprintf("correlate%dx%d", M, P)
 	a := begin(name)
+	// The registers of a row of the tile are apart bytes from each other. A
+	// single vector is two registers of AVX2, which share the weights.
+	apart, width, loop := 64, P*64, halves
+	if !wide && P == 1 {
+		P, apart = 2, 32
+		loop = func(_ string, _ []Register, body func()) { body() }
+	}
 	var v vecs
 	acc := make([][]VecPhysical, M)
 	for m := range acc {
@@ -77,7 +84,7 @@ func correlate(M, P int) {
 	// shift is the displacement of the half that AVX2 is at.
 	tiles, shift := AllocLocal(8), AllocLocal(8)
 	MOVQ(I32(0), shift)
-	halves(name, nil, func() {
+	loop(name, nil, func() {
 		xt, ot, t := arg(a, cX), arg(a, cOut), GP64()
 		if !wide {
 			ADDQ(shift, xt)
@@ -92,7 +99,7 @@ func correlate(M, P int) {
 		at := func(o Register) {
 			for m := range acc {
 				for p := range acc[m] {
-					VMOVUPS(Mem{Base: o, Disp: p * 64}, acc[m][p])
+					VMOVUPS(Mem{Base: o, Disp: p * apart}, acc[m][p])
 				}
 				if m < M-1 {
 					ADDQ(word(a, cOutStride), o)
@@ -108,7 +115,7 @@ func correlate(M, P int) {
 			ADDQ(shift, bias)
 		}
 		for p := range P { // a vector of biases for each p
-			VMOVUPS(Mem{Base: bias, Disp: p * 64}, acc[0][p])
+			VMOVUPS(Mem{Base: bias, Disp: p * apart}, acc[0][p])
 			for m := 1; m < M; m++ {
 				VMOVAPS(acc[0][p], acc[m][p])
 			}
@@ -154,7 +161,7 @@ func correlate(M, P int) {
 				MOVQ(word(a, cCols), j)
 				Label(name + "_tap")
 				for p := range xs {
-					VMOVUPS(Mem{Base: xp, Disp: p * 64}, xs[p])
+					VMOVUPS(Mem{Base: xp, Disp: p * apart}, xs[p])
 				}
 				for m := range acc {
 					weight := Mem{Base: wp, Disp: 4 * m}
@@ -186,14 +193,14 @@ func correlate(M, P int) {
 		MOVQ(ot, o)
 		for m := range acc {
 			for p := range acc[m] {
-				VMOVUPS(acc[m][p], Mem{Base: o, Disp: p * 64})
+				VMOVUPS(acc[m][p], Mem{Base: o, Disp: p * apart})
 			}
 			if m < M-1 {
 				ADDQ(word(a, cOutStride), o)
 			}
 		}
-		ADDQ(U32(P*64), xt)
-		ADDQ(U32(P*64), ot)
+		ADDQ(U32(width), xt)
+		ADDQ(U32(width), ot)
 		DECQ(tiles)
 		JNZ(LabelRef(name + "_tile"))
 		if !wide {
@@ -212,13 +219,16 @@ func VPXORD_or_VXORPS(r VecPhysical) {
 	}
 }
 
-// scatterTiles are the tiles {S, K} of scatter: S columns by K taps.
-func scatterTiles() [][2]int {
-	var ts [][2]int
+// scatterTiles are the tiles {S, K, planes} of scatter: S columns by K taps, in
+// one or two input channels.
+func scatterTiles() [][3]int {
+	var ts [][3]int
 	for k := 1; k <= 5; k++ {
 		for _, s := range []int{1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 13} {
-			if 2*s+k <= len(set.regs) {
-				ts = append(ts, [2]int{s, k})
+			for planes := 1; planes <= 2; planes++ {
+				if planes*(s+k-1)+s+1 <= len(set.regs) {
+					ts = append(ts, [3]int{s, k, planes})
+				}
 			}
 		}
 	}
@@ -237,49 +247,72 @@ const (
 	sWChan
 	sWRow
 	sMode
+	sWPlane
+	sOutPlane
 )
 
 // scatter makes the kernel of a convolution's data gradient: for s < S, k < K,
+// and in each plane,
 //
 //	out[s+k] = start + sum over c, i of w[c][i][k] dy[c][i][s]
 //
-// over a stretch of one row of the input; no work is done on padding.
-func scatter(S, K int) {
-	name := fmt.Sprintf("scatter%dx%d", S, K)
+// over a stretch of one row of the input; no work is done on padding. With few
+// columns the additions to one sum follow each other too closely: then two
+// planes hide their latency.
+func scatter(S, K, planes int) {
+	name := fmt.Sprintf("scatter%dx%dx%d", S, K, planes)
 	a := begin(name)
 	var v vecs
-	acc, dys, wr := v.many(S+K-1), v.many(S), v.one()
-	dy, w, out := arg(a, sDY), arg(a, sW), arg(a, sOut)
+	acc := make([][]VecPhysical, planes)
+	for p := range acc {
+		acc[p] = v.many(S + K - 1)
+	}
+	dys, wr := v.many(S), v.one()
+	dy, out := arg(a, sDY), arg(a, sOut)
 	halves(name, []Register{dy, out}, func() {
 		CMPQ(word(a, sMode), Imm(1))
 		JE(LabelRef(name + "_accumulate"))
-		for _, r := range acc {
-			VPXORD_or_VXORPS(r)
+		for _, rs := range acc {
+			for _, r := range rs {
+				VPXORD_or_VXORPS(r)
+			}
 		}
 		JMP(LabelRef(name + "_begin"))
 		Label(name + "_accumulate")
-		for i, r := range acc {
-			VMOVUPS(Mem{Base: out, Disp: 64 * i}, r)
+		o := GP64()
+		MOVQ(out, o)
+		for p, rs := range acc {
+			for i, r := range rs {
+				VMOVUPS(Mem{Base: o, Disp: 64 * i}, r)
+			}
+			if p < planes-1 {
+				ADDQ(word(a, sOutPlane), o)
+			}
 		}
 		Label(name + "_begin")
-		dc, wc, c := GP64(), GP64(), arg(a, sChannels)
+		dc, wc, c := GP64(), arg(a, sW), arg(a, sChannels)
 		MOVQ(dy, dc)
-		MOVQ(w, wc)
-		dyRow, wRow, rows := arg(a, sDYRow), arg(a, sWRow), arg(a, sRows)
+		dyRow, wRow, wPlane := arg(a, sDYRow), arg(a, sWRow), arg(a, sWPlane)
 		Label(name + "_channel")
 		{
 			d, wp, i := GP64(), GP64(), GP64()
 			MOVQ(dc, d)
 			MOVQ(wc, wp)
-			MOVQ(rows, i)
+			MOVQ(word(a, sRows), i)
 			Label(name + "_row")
 			for s, r := range dys {
 				VMOVUPS(Mem{Base: d, Disp: 64 * s}, r)
 			}
 			for k := range K {
-				VBROADCASTSS(Mem{Base: wp, Disp: 4 * k}, wr)
-				for s, r := range dys {
-					VFMADD231PS(wr, r, acc[s+k])
+				for p := range planes {
+					weight := Mem{Base: wp, Disp: 4 * k}
+					if p == 1 {
+						weight.Index, weight.Scale = wPlane, 1
+					}
+					VBROADCASTSS(weight, wr)
+					for s, r := range dys {
+						VFMADD231PS(wr, r, acc[p][s+k])
+					}
 				}
 			}
 			ADDQ(dyRow, d)
@@ -291,8 +324,15 @@ func scatter(S, K int) {
 		ADDQ(word(a, sWChan), wc)
 		DECQ(c)
 		JNZ(LabelRef(name + "_channel"))
-		for i, r := range acc {
-			VMOVUPS(r, Mem{Base: out, Disp: 64 * i})
+		o = GP64()
+		MOVQ(out, o)
+		for p, rs := range acc {
+			for i, r := range rs {
+				VMOVUPS(r, Mem{Base: o, Disp: 64 * i})
+			}
+			if p < planes-1 {
+				ADDQ(word(a, sOutPlane), o)
+			}
 		}
 	})
 	end()
