@@ -305,6 +305,12 @@ func maxunpool_avx2(a *Pooling)
 func avgslope_avx2(a *Pooling)
 
 //go:noescape
+func avgrow_avx2(a *Pooling)
+
+//go:noescape
+func maxrow_avx2(a *Pooling)
+
+//go:noescape
 func transpose_avx2(a *Transposition)
 
 //go:noescape
@@ -419,6 +425,8 @@ func new_avx2() *Set {
 		AvgUnpool: avgunpool_avx2,
 		MaxUnpool: maxunpool_avx2,
 		AvgSlope:  avgslope_avx2,
+		AvgRow:    avgrow_avx2,
+		MaxRow:    maxrow_avx2,
 		Transpose: transpose_avx2,
 		Pack:      pack_avx2,
 	}

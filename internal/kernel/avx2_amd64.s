@@ -8201,6 +8201,66 @@ avgslope_loop:
 	VZEROUPPER
 	RET
 
+// func avgrow_avx2(a *uint64)
+// Requires: AVX, AVX2
+TEXT ·avgrow_avx2(SB), NOSPLIT, $0-8
+	MOVQ         a+0(FP), AX
+	MOVQ         (AX), CX
+	MOVQ         8(AX), DX
+	MOVQ         32(AX), BX
+	MOVQ         40(AX), AX
+	LEAQ         (CX)(AX*1), AX
+	MOVL         $0x3e800000, SI
+	VMOVD        SI, X7
+	VBROADCASTSS X7, Y7
+
+avgrow_loop:
+	VMOVUPS (CX), Y0
+	VMOVUPS 32(CX), Y1
+	VADDPS  (AX), Y0, Y0
+	VADDPS  32(AX), Y1, Y1
+	VSHUFPS $0x88, Y1, Y0, Y2
+	VSHUFPS $0xdd, Y1, Y0, Y3
+	VADDPS  Y3, Y2, Y2
+	VMULPS  Y7, Y2, Y2
+	VPERMQ  $0xd8, Y2, Y2
+	VMOVUPS Y2, (DX)
+	ADDQ    $0x40, CX
+	ADDQ    $0x40, AX
+	ADDQ    $0x20, DX
+	DECQ    BX
+	JNZ     avgrow_loop
+	VZEROUPPER
+	RET
+
+// func maxrow_avx2(a *uint64)
+// Requires: AVX, AVX2
+TEXT ·maxrow_avx2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 32(AX), BX
+	MOVQ 40(AX), AX
+	LEAQ (CX)(AX*1), AX
+
+maxrow_loop:
+	VMOVUPS (CX), Y0
+	VMOVUPS 32(CX), Y1
+	VMAXPS  (AX), Y0, Y0
+	VMAXPS  32(AX), Y1, Y1
+	VSHUFPS $0x88, Y1, Y0, Y2
+	VSHUFPS $0xdd, Y1, Y0, Y3
+	VMAXPS  Y3, Y2, Y2
+	VPERMQ  $0xd8, Y2, Y2
+	VMOVUPS Y2, (DX)
+	ADDQ    $0x40, CX
+	ADDQ    $0x40, AX
+	ADDQ    $0x20, DX
+	DECQ    BX
+	JNZ     maxrow_loop
+	VZEROUPPER
+	RET
+
 // func maxunpool_avx2(a *uint64)
 // Requires: AVX
 TEXT ·maxunpool_avx2(SB), NOSPLIT, $8-8

@@ -539,6 +539,12 @@ func maxunpool_avx512(a *Pooling)
 func avgslope_avx512(a *Pooling)
 
 //go:noescape
+func avgrow_avx512(a *Pooling)
+
+//go:noescape
+func maxrow_avx512(a *Pooling)
+
+//go:noescape
 func transpose_avx512(a *Transposition)
 
 //go:noescape
@@ -731,6 +737,8 @@ func new_avx512() *Set {
 		AvgUnpool: avgunpool_avx512,
 		MaxUnpool: maxunpool_avx512,
 		AvgSlope:  avgslope_avx512,
+		AvgRow:    avgrow_avx512,
+		MaxRow:    maxrow_avx512,
 		Transpose: transpose_avx512,
 		Pack:      pack_avx512,
 	}

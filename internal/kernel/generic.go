@@ -20,6 +20,7 @@ func newGeneric() *Set {
 		Name: "generic", Sigmoid: sigmoidGeneric, ReLU: reluGeneric, Slope: slopeGeneric, ReLUSlope: reluSlopeGeneric,
 		Sum: sumGeneric, Fold: fingerprintGeneric, LaneSums: laneSumsGeneric, Descend: descendGeneric,
 		AvgPool: avgPoolGeneric, MaxPool: maxPoolGeneric, AvgUnpool: avgUnpoolGeneric, MaxUnpool: maxUnpoolGeneric, AvgSlope: avgSlopeGeneric,
+		AvgRow: avgRowGeneric, MaxRow: maxRowGeneric,
 		Transpose: transposeGeneric, Pack: packGeneric, registers: 16,
 		correlate: map[[2]int]func(*Correlation){}, scatter: map[[3]int]func(*Scatter){}, weights: map[[2]int]func(*Weights){},
 	}
@@ -308,6 +309,20 @@ func maxUnpoolGeneric(a *Pooling) {
 			}
 			s[0][l], s[1][l], t[0][l], t[1][l] = d[0], d[1], d[2], d[3]
 		}
+	}
+}
+
+func avgRowGeneric(a *Pooling) {
+	s, t := unsafe.Slice((*float32)(a.X), 16*a.N), unsafe.Slice((*float32)(unsafe.Add(a.X, a.XRow)), 16*a.N)
+	for i := range 8 * a.N {
+		*(*float32)(unsafe.Add(a.Y, 4*i)) = ((s[2*i] + t[2*i]) + (s[2*i+1] + t[2*i+1])) * 0.25
+	}
+}
+
+func maxRowGeneric(a *Pooling) {
+	s, t := unsafe.Slice((*float32)(a.X), 16*a.N), unsafe.Slice((*float32)(unsafe.Add(a.X, a.XRow)), 16*a.N)
+	for i := range 8 * a.N {
+		*(*float32)(unsafe.Add(a.Y, 4*i)) = max(s[2*i], t[2*i], s[2*i+1], t[2*i+1])
 	}
 }
 

@@ -158,9 +158,12 @@ type Set struct {
 	// AvgSlope goes back through average pooling and the activation before it,
 	// in place: x becomes dy/4 (P0 + x (P1 + x P2)), and its sum is added to
 	// the 16 lanes at aux.
-	AvgSlope  func(*Pooling)
-	Transpose func(*Transposition)
-	Pack      func(*Packing)
+	AvgSlope func(*Pooling)
+	// AvgRow and MaxRow pool an image that lies in rows of pixels, a float each:
+	// N groups of 16 pixels in two rows, XRow apart, become 8 at Y.
+	AvgRow, MaxRow func(*Pooling)
+	Transpose      func(*Transposition)
+	Pack           func(*Packing)
 	// registers bounds the tiles.
 	registers int
 }

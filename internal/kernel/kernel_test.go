@@ -308,6 +308,20 @@ func TestPooling(t *testing.T) {
 	})
 }
 
+func TestRowPooling(t *testing.T) {
+	sets(t, func(t *testing.T, s *Set) {
+		for _, n := range []int{1, 2, 5} {
+			x, y := random(2*(16*n+3)), random(8*n)
+			want := clone(y)
+			for name, k := range map[string][2]func(*Pooling){"avg": {s.AvgRow, Generic.AvgRow}, "max": {s.MaxRow, Generic.MaxRow}} {
+				k[0](&Pooling{X: At(x, 0), Y: At(y, 0), N: n, XRow: 4 * (16*n + 3)})
+				k[1](&Pooling{X: At(x, 0), Y: At(want, 0), N: n, XRow: 4 * (16*n + 3)})
+				compare(t, fmt.Sprintf("%s %d", name, n), y, want, 1e-6)
+			}
+		}
+	})
+}
+
 func TestTranspose(t *testing.T) {
 	for _, s := range Available() {
 		const n, stride = 3, 60

@@ -9,6 +9,7 @@ import (
 
 // activation is a function with the parameters of its kernels.
 type activation struct {
+	f            op.Function
 	some         bool
 	polynomial   bool // the slope is a polynomial in the value: deriv
 	run, slope   func(*kernel.Elements)
@@ -21,13 +22,13 @@ func newActivation(set *kernel.Set, f op.Function) activation {
 	const a, s = op.ScaledTanhAmplitude, op.ScaledTanhSlope
 	switch f {
 	case op.ReLU:
-		return activation{some: true, run: set.ReLU, slope: set.ReLUSlope}
+		return activation{f: f, some: true, run: set.ReLU, slope: set.ReLUSlope}
 	case op.Sigmoid:
-		return activation{true, true, set.Sigmoid, set.Slope, [3]float32{1, 1, 0}, [3]float32{0, 1, -1}}
+		return activation{f, true, true, set.Sigmoid, set.Slope, [3]float32{1, 1, 0}, [3]float32{0, 1, -1}}
 	case op.Tanh:
-		return activation{true, true, set.Sigmoid, set.Slope, [3]float32{2, 2, -1}, [3]float32{1, 0, -1}}
+		return activation{f, true, true, set.Sigmoid, set.Slope, [3]float32{2, 2, -1}, [3]float32{1, 0, -1}}
 	case op.ScaledTanh:
-		return activation{true, true, set.Sigmoid, set.Slope, [3]float32{2 * a, 2 * s, -a}, [3]float32{a * s, 0, -s / a}}
+		return activation{f, true, true, set.Sigmoid, set.Slope, [3]float32{2 * a, 2 * s, -a}, [3]float32{a * s, 0, -s / a}}
 	}
 	return activation{}
 }

@@ -51,7 +51,7 @@ type Engine struct {
 	loss                  *gorgonia.F32
 	hitsValue             *gorgonia.F32
 	updates               []gorgonia.ValueGrad
-	params, grads         [][]float32
+	params, grads, runs   [][]float32
 
 	workers []*worker
 	job     job
@@ -153,7 +153,8 @@ func newEngine(prog *engine.Program, p *plan.Plan, threads int, set *kernel.Set)
 	}
 	e.classes = e.denses[len(e.denses)-1].O
 	e.zeros = make([]byte, e.size)
-	e.prepared = make([]kernel.Fingerprint, len(e.params))
+	e.runs = runs(e.params)
+	e.prepared = make([]kernel.Fingerprint, len(e.runs))
 	if err := e.bindResults(n); err != nil {
 		return nil, err
 	}
@@ -288,7 +289,7 @@ func (e *Engine) product(worker, task int) {
 // refresh packs the parameters if they have changed since that was done.
 func (e *Engine) refresh() {
 	w := e.workers[0]
-	for i, v := range e.params {
+	for i, v := range e.runs {
 		if f := fingerprint(w, e.set, v); f != e.prepared[i] {
 			e.prepared[i], e.stale = f, true
 		}
@@ -313,6 +314,21 @@ func fingerprint(w *worker, set *kernel.Set, v []float32) kernel.Fingerprint {
 		rest[k%kernel.Lanes] = rest[k%kernel.Lanes]*31 + math.Float32bits(x)
 	}
 	return w.print
+}
+
+// runs joins parameters that lie one after the other: there is less to do for
+// few long ones than for many short ones.
+func runs(params [][]float32) [][]float32 {
+	var out [][]float32
+	for _, p := range params {
+		if n := len(out); n > 0 && unsafe.Add(unsafe.Pointer(unsafe.SliceData(out[n-1])), 4*len(out[n-1])) == unsafe.Pointer(unsafe.SliceData(p)) {
+			// The same allocation: the first one's memory reaches this far.
+			out[n-1] = unsafe.Slice(&out[n-1][0], len(out[n-1])+len(p))
+			continue
+		}
+		out = append(out, p)
+	}
+	return out
 }
 
 // A piece is a stretch of the parameters that is updated and packed by one
@@ -377,7 +393,7 @@ func (e *Engine) subtract(w *worker, v, g []float32) {
 func (e *Engine) Descend(rate float32) {
 	e.rate = rate
 	e.job.do(len(e.pieces), e.threads, e.doDescend)
-	for i, v := range e.params {
+	for i, v := range e.runs {
 		e.prepared[i] = fingerprint(e.workers[0], e.set, v)
 	}
 }

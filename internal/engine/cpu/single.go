@@ -45,6 +45,10 @@ type singleConv struct {
 	a       []float32 // the output of the convolution
 	out     []float32 // of the stage; the same as a if it is not pooled
 	tiling  kernel.Tiling
+	// With few channels, columns are in the lanes instead, and the output goes
+	// straight to the planes of the next convolution.
+	next   *singleConv
+	across int // vectors in a row
 }
 
 // singleDense is a dense layer, its weights turned: (inputs, op).
@@ -71,6 +75,7 @@ func newSingle(prog *engine.Program, p *plan.Plan, set *kernel.Set) (*Single, er
 		values[n] = v.Float32s()
 		s.params = append(s.params, v.Float32s())
 	}
+	s.params = runs(s.params)
 	s.prints = make([]kernel.Fingerprint, len(s.params))
 	for _, st := range p.Stages {
 		switch st.Kind {
@@ -80,7 +85,11 @@ func newSingle(prog *engine.Program, p *plan.Plan, set *kernel.Set) (*Single, er
 				return nil, err
 			}
 			c.w, c.b = values[st.Weight], values[st.Bias]
-			s.convs = append(s.convs, newSingleConv(c, set))
+			sc := newSingleConv(c, set)
+			if n := len(s.convs); n > 0 {
+				s.convs[n-1].lead(sc, set)
+			}
+			s.convs = append(s.convs, sc)
 		case plan.Dense:
 			d := newDenseStage(st, set, 0, false)
 			d.w, d.b = values[st.Weight], values[st.Bias]
@@ -115,6 +124,52 @@ func newSingleConv(c *convStage, set *kernel.Set) *singleConv {
 	}
 	s.tiling = set.Tile(c.ow, s.mp/16, true)
 	return s
+}
+
+// lead puts columns into the lanes if that is less work and next can take it:
+// what is written beyond its rows must fall into their slack.
+func (c *singleConv) lead(next *singleConv, set *kernel.Set) {
+	across := (c.ow + 15) / 16
+	if next.pad != 0 || c.pool == "" || c.M*across >= c.ow*c.mp/16 || 16*across+c.K-1 > c.stride || 8*across > next.stride {
+		return
+	}
+	c.next, c.across = next, across
+	c.a = make([]float32, c.M*c.oh*across*16)
+	c.tiling = set.Tile(c.M, across, false)
+}
+
+// runAcross is run with columns in the lanes.
+func (c *singleConv) runAcross(w *worker, set *kernel.Set) {
+	k, width := &w.correlation, 16*c.across
+	*k = kernel.Correlation{
+		W: kernel.At(c.packed, 0), Bias: kernel.At(c.b, 0), Channels: c.C, Rows: c.K, Cols: c.K,
+		XTap: 4, XRow: 4 * c.stride, XChan: 4 * c.stride * c.hp,
+		WTap: 4 * c.M, WRow: 4 * c.M * c.K, WChan: 4 * c.M * c.K * c.K, OutStride: 4 * c.oh * width, Mode: kernel.FromBias,
+	}
+	for y := range c.oh {
+		k.X, k.Out = kernel.At(c.in, y*c.stride), kernel.At(c.a, y*width)
+		c.tiling.Run(k)
+	}
+	if !c.poolFirst {
+		c.act.forward(w, kernel.At(c.a, 0), kernel.At(c.a, 0), len(c.a)/16)
+	}
+	pool := set.AvgRow
+	if c.pool == op.Max {
+		pool = set.MaxRow
+	}
+	in, stride := c.next.in, c.next.stride
+	for m := range c.M {
+		for y := range c.ph {
+			w.pooling = kernel.Pooling{X: kernel.At(c.a, (m*c.oh+2*y)*width), Y: kernel.At(in, (m*c.ph+y)*stride), N: c.across, XRow: 4 * width}
+			pool(&w.pooling)
+		}
+	}
+	if c.poolFirst { // the slack of the rows too
+		c.act.forward(w, kernel.At(in, 0), kernel.At(in, 0), c.M*c.ph*stride/16)
+		for i := c.M * c.ph * stride &^ 15; c.act.some && i < c.M*c.ph*stride; i++ {
+			in[i] = c.act.f.Eval(in[i])
+		}
+	}
 }
 
 // addDense lays out a dense layer behind the stages so far.
@@ -183,6 +238,10 @@ func (s *Single) RunAll() error {
 	}
 	s.refresh()
 	for i, c := range s.convs {
+		if c.next != nil {
+			c.runAcross(&s.worker, s.set)
+			continue
+		}
 		c.run(&s.worker, s.set)
 		if i+1 < len(s.convs) {
 			s.planes(c, s.convs[i+1])
@@ -297,6 +356,7 @@ func (s *Single) refresh() {
 	}
 	for _, c := range s.convs {
 		n := c.C * c.K * c.K
+		c.pack()
 		for m := range c.M {
 			c.bias[m] = c.b[m]
 			for i, v := range c.w[m*n:][:n] {

@@ -115,6 +115,7 @@ func declarations() []byte {
 		{"ReLUSlope", "reluslope", "Elements"}, {"Sum", "sum", "Elements"}, {"Fold", "fingerprint", "Elements"}, {"LaneSums", "lanes", "Elements"},
 		{"Descend", "descend", "Elements"}, {"AvgPool", "avgpool", "Pooling"}, {"MaxPool", "maxpool", "Pooling"},
 		{"AvgUnpool", "avgunpool", "Pooling"}, {"MaxUnpool", "maxunpool", "Pooling"}, {"AvgSlope", "avgslope", "Pooling"},
+		{"AvgRow", "avgrow", "Pooling"}, {"MaxRow", "maxrow", "Pooling"},
 		{"Transpose", "transpose", "Transposition"}, {"Pack", "pack", "Packing"},
 	}
 	for _, s := range singles {

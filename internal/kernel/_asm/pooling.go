@@ -85,6 +85,8 @@ func pooling() {
 		}
 	})
 	avgslope()
+	rowpool("avgrow", func(a, b, dst Op) { VADDPS(a, b, dst) }, true)
+	rowpool("maxrow", func(a, b, dst Op) { VMAXPS(a, b, dst) }, false)
 	// The first of the four that equals the maximum takes the gradient.
 	pool("maxunpool", func(v *vecs) func(x, below, y, dx, dbelow, dy Register) {
 		top, d, out, hit := v.one(), v.one(), v.one(), v.one()
@@ -157,5 +159,39 @@ func avgslope() {
 		JNZ(LabelRef(name + "_loop"))
 		VMOVUPS(sum, Mem{Base: aux})
 	})
+	end()
+}
+
+// rowpool pools 2x2 windows of an image that lies in rows of pixels, 16 pixels
+// of each of the two rows becoming 8: N groups of them.
+func rowpool(name string, join func(a, b, dst Op), scale bool) {
+	a := begin(name)
+	x, y, n, row := arg(a, pX), arg(a, pY), arg(a, pN), arg(a, pXRow)
+	below := GP64()
+	LEAQ(Mem{Base: x, Index: row, Scale: 1}, below)
+	if scale {
+		g := GP32()
+		MOVL(U32(0x3e800000), g) // 1/4
+		VMOVD(g, X7)
+		VBROADCASTSS(X7, Y7)
+	}
+	Label(name + "_loop")
+	VMOVUPS(Mem{Base: x}, Y0)
+	VMOVUPS(Mem{Base: x, Disp: 32}, Y1)
+	join(Mem{Base: below}, Y0, Y0)
+	join(Mem{Base: below, Disp: 32}, Y1, Y1)
+	VSHUFPS(Imm(0x88), Y1, Y0, Y2) // the even pixels
+	VSHUFPS(Imm(0xdd), Y1, Y0, Y3) // the odd ones
+	join(Y3, Y2, Y2)
+	if scale {
+		VMULPS(Y7, Y2, Y2)
+	}
+	VPERMQ(Imm(0xd8), Y2, Y2)
+	VMOVUPS(Y2, Mem{Base: y})
+	ADDQ(Imm(64), x)
+	ADDQ(Imm(64), below)
+	ADDQ(Imm(32), y)
+	DECQ(n)
+	JNZ(LabelRef(name + "_loop"))
 	end()
 }
