@@ -80,8 +80,8 @@ func correlate4Generic(a *Correlation) {
 			for i := range a.Rows {
 				x := unsafe.Add(a.X, c*a.XChan+i*a.XRow+tile*Block)
 				w := unsafe.Add(a.W, c*a.WChan+i*a.WRow)
-				for range a.Cols {
-					xs, ws := (*vector)(x), (*[4]float32)(w)
+				for j := range a.Cols { // by offsets: no pointer may pass the end
+					xs, ws := vec(x, j*a.XTap), (*[4]float32)(unsafe.Add(w, j*a.WTap))
 					w0, w1, w2, w3 := ws[0], ws[1], ws[2], ws[3]
 					for l, v := range xs {
 						acc[0][l] += w0 * v
@@ -89,7 +89,6 @@ func correlate4Generic(a *Correlation) {
 						acc[2][l] += w2 * v
 						acc[3][l] += w3 * v
 					}
-					x, w = unsafe.Add(x, a.XTap), unsafe.Add(w, a.WTap)
 				}
 			}
 		}
@@ -128,12 +127,11 @@ func weightsGeneric(a *Weights, K int) {
 		acc := *vec(a.Acc, k*Block)
 		for i := range a.Rows {
 			dy, x := unsafe.Add(a.DY, i*a.DYRow), unsafe.Add(a.X, i*a.XRow+k*Block)
-			for range a.Cols {
-				ds, xs := (*vector)(dy), (*vector)(x)
+			for j := range a.Cols {
+				ds, xs := vec(dy, j*Block), vec(x, j*Block)
 				for l, v := range xs {
 					acc[l] += ds[l] * v
 				}
-				dy, x = unsafe.Add(dy, Block), unsafe.Add(x, Block)
 			}
 		}
 		*vec(a.Acc, k*Block) = acc
