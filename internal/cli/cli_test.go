@@ -44,6 +44,7 @@ func TestRefused(t *testing.T) {
 		"-epochs -1":                     {exitUsage, "-epochs"},
 		"-epochs x":                      {exitUsage, "epochs"},
 		"-batch 0":                       {exitUsage, "-batch"},
+		"-threads 0":                     {exitUsage, "-threads"},
 		"-lr 0":                          {exitUsage, "-lr"},
 		"-lr NaN":                        {exitUsage, "-lr"},
 		"-lr Inf":                        {exitUsage, "-lr"},

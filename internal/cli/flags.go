@@ -17,7 +17,7 @@ import (
 // settings are the parsed flags.
 type settings struct {
 	data, variant, optimizer, device, out, model string
-	epochs, batch                                int
+	epochs, batch, threads                       int
 	lr                                           float64
 	seed                                         uint64
 	synthetic                                    bool
@@ -26,10 +26,9 @@ type settings struct {
 
 // later are flags of the family that have no effect in this version.
 var later = map[string]string{
-	"recipe":  "a choice of recipes",
-	"resume":  "the resuming of a run",
-	"threads": "a choice of the number of threads (GOMAXPROCS does it, for now)",
-	"v":       "a choice of the level of detail",
+	"recipe": "a choice of recipes",
+	"resume": "the resuming of a run",
+	"v":      "a choice of the level of detail",
 }
 
 // errUsage is returned for a command line that cannot be understood; what is
@@ -51,6 +50,7 @@ func (p *Program) parse(args []string, stdout, stderr io.Writer) (*settings, err
 	fs.StringVar(&s.optimizer, "optimizer", "sgd", "`sgd`")
 	fs.Uint64Var(&s.seed, "seed", 1, "`seed` of the weights and of the order of the examples;\nthe same seed gives the same bits")
 	fs.StringVar(&s.device, "device", "auto", "where to run: `auto|cpu`")
+	fs.IntVar(&s.threads, "threads", 0, "`number` of threads; by default as many as there are processors;\nthe results do not depend on it")
 	fs.StringVar(&s.out, "out", "", "`folder` for model.safetensors, history.csv, curves.png, curves.svg and\npredictions.png; it must not hold a run; without it no file is written")
 	fs.StringVar(&s.model, "model", "", "start from the network in this `file` instead of a new one")
 	fs.BoolVar(&s.synthetic, "synthetic", false, "train on images drawn by the program instead of "+p.DataName)
@@ -92,6 +92,8 @@ func (s *settings) check(fs *flag.FlagSet) error {
 		return fmt.Errorf("-epochs %d: it must not be negative", s.epochs)
 	case s.given["batch"] && s.batch < 1:
 		return fmt.Errorf("-batch %d: it must be at least 1", s.batch)
+	case s.given["threads"] && s.threads < 1:
+		return fmt.Errorf("-threads %d: it must be at least 1", s.threads)
 	case s.given["lr"] && (!(s.lr > 0) || math.IsInf(s.lr, 0)):
 		return fmt.Errorf("-lr %g: it must be a positive number", s.lr)
 	case s.optimizer != "sgd":

@@ -29,6 +29,9 @@ type Program struct {
 	Load      func(context.Context, ...data.Option) (*data.Set, error)
 	Synthetic func(train, test int, seed uint64) *data.Set
 	Variant   string // the default
+	// StepLines, if not 0, has a line printed for every so many steps, counted
+	// over all epochs.
+	StepLines int
 	// DataOptions and SyntheticSize are for tests; SyntheticSize is by
 	// default that of MNIST.
 	DataOptions   []data.Option
@@ -105,14 +108,14 @@ func (j *job) run(ctx context.Context) error {
 
 func (j *job) makeNet() (err error) {
 	if j.s.model != "" {
-		j.net, err = lenet.Load(j.s.model, lenet.OnDevice(j.s.device))
+		j.net, err = lenet.Load(j.s.model, lenet.OnDevice(j.s.device), lenet.Threads(j.s.threads))
 		return err
 	}
 	cfg, err := lenet.Variant(j.s.variant)
 	if err != nil {
 		return err
 	}
-	j.net, err = lenet.New(cfg, lenet.Seed(j.s.seed), lenet.OnDevice(j.s.device))
+	j.net, err = lenet.New(cfg, lenet.Seed(j.s.seed), lenet.OnDevice(j.s.device), lenet.Threads(j.s.threads))
 	return err
 }
 
@@ -227,6 +230,9 @@ func (j *job) train(ctx context.Context) error {
 			return live(h)
 		}
 	}
+	if j.p.StepLines > 0 {
+		cfg.Hooks.Step = j.stepLines()
+	}
 	d := j.net.Config().Defaults
 	fmt.Fprintf(j.stdout, "training: %d epochs, batch %d, SGD, learning rate %g, seed %d\n\n",
 		or(cfg.Epochs, d.Epochs), or(cfg.BatchSize, d.BatchSize), or(j.s.lr, d.LearningRate), j.s.seed)
@@ -248,9 +254,27 @@ func (j *job) train(ctx context.Context) error {
 	}
 	j.markSynthetic()
 	last := h.Last()
+	if j.p.StepLines > 0 {
+		fmt.Fprintf(j.stdout, "test accuracy: %.4f\n", last.TestAccuracy)
+	}
 	fmt.Fprintf(j.stdout, "loss %.3f, train acc %.3f, test acc %.3f\n", last.TrainLoss, last.TrainAccuracy, last.TestAccuracy)
 	fmt.Fprintf(j.stdout, "%.1f examples/sec on %s\n", h.ExamplesPerSec(), j.net.Device())
 	return nil
+}
+
+// stepLines prints the loss of every so-manieth step, and the accuracy since
+// the line before.
+func (j *job) stepLines() func(train.Step) error {
+	correct, count := 0, 0
+	return func(s train.Step) error {
+		correct, count = correct+s.Correct, count+s.Count
+		if (s.Total-1)%j.p.StepLines != 0 {
+			return nil
+		}
+		_, err := fmt.Fprintf(j.stdout, "step %d: loss %.4f, accuracy %.4f\n", s.Total-1, s.Loss, float64(correct)/float64(count))
+		correct, count = 0, 0
+		return err
+	}
 }
 
 // or returns v, or preset if v is zero.
