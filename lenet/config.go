@@ -3,6 +3,8 @@ package lenet
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"example.com/lenet5/internal/op"
 )
@@ -21,11 +23,13 @@ type Config struct {
 	// Blocks may be empty: then the network is a multilayer perceptron.
 	Blocks []Block `json:"blocks"`
 	// Dense holds the widths of the hidden dense layers, each followed by
-	// DenseActivation. The output layer of Classes units comes after them and
-	// has no activation.
+	// DenseActivation. The output layer comes after them.
 	Dense           []int      `json:"dense"`
 	DenseActivation Activation `json:"dense_activation,omitempty"`
 	Classes         int        `json:"classes"`
+	// Output is the output layer; the empty one is a dense layer of Classes
+	// units without activation, a logit each.
+	Output Output `json:"output,omitempty"`
 	// Init says how the weights begin; the zero value is Xavier uniform.
 	// Biases begin at zero.
 	Init Init `json:"init,omitempty"`
@@ -41,6 +45,9 @@ type Input struct {
 	Width    int     `json:"width"`
 	Scale    float32 `json:"scale"`
 	Offset   float32 `json:"offset"`
+	// Padding is the number of rows and columns of background, a byte of 0,
+	// around the image: Height and Width are those before it.
+	Padding int `json:"padding,omitempty"`
 }
 
 // Size is the number of bytes in an image, Channels*Height*Width.
@@ -59,6 +66,13 @@ type Block struct {
 	Pool       Pool       `json:"pool,omitempty"`
 	// PoolFirst puts the pooling before the activation.
 	PoolFirst bool `json:"pool_first,omitempty"`
+	// PoolActivation is one more activation, after the pooling; it cannot go
+	// with PoolFirst.
+	PoolActivation Activation `json:"pool_activation,omitempty"`
+	// Connections, if not empty, has a row for each output channel, and in it
+	// an X for each input channel that it sees. The other kernels are zero,
+	// are never updated, and do not count as parameters.
+	Connections []string `json:"connections,omitempty"`
 }
 
 // An Activation is a scalar non-linearity; the empty one is none.
@@ -81,6 +95,22 @@ const (
 	PoolNone    Pool = ""
 	PoolAverage Pool = Pool(op.Average)
 	PoolMax     Pool = Pool(op.Max)
+	// PoolTrainable is the sum of the window times a coefficient, plus a bias,
+	// one pair per map: subsampling as LeCun et al. 1998 did it.
+	PoolTrainable Pool = "trainable"
+)
+
+// An Output is the form of the output layer.
+type Output string
+
+// The output layers.
+const (
+	OutputDense Output = "" // logits, trained by softmax cross-entropy
+	// OutputRBF is that of LeCun et al. 1998: Euclidean radial basis functions
+	// whose fixed centres are 7x12 bitmaps of the digits. It needs a last
+	// hidden layer of 84 and at most 10 classes. Its outputs are the negated
+	// penalties; it is trained by the MAP criterion, equation 9 there.
+	OutputRBF Output = "rbf"
 )
 
 // An Init is a distribution of the initial weights. With fans counted as for a
@@ -106,6 +136,16 @@ type Defaults struct {
 // error and not an exhausted machine.
 const maxElements = 1 << 28
 
+// clone returns a copy that shares nothing with c.
+func (c Config) clone() Config {
+	c.Dense = slices.Clone(c.Dense)
+	c.Blocks = slices.Clone(c.Blocks)
+	for i := range c.Blocks {
+		c.Blocks[i].Connections = slices.Clone(c.Blocks[i].Connections)
+	}
+	return c
+}
+
 // Validate returns nil, or an error wrapping [ErrConfig] that says which layer
 // cannot work and why.
 func (c Config) Validate() error {
@@ -125,7 +165,9 @@ func (a Activation) valid() bool {
 	return false
 }
 
-func (p Pool) valid() bool { return p == PoolNone || p == PoolAverage || p == PoolMax }
+func (p Pool) valid() bool {
+	return p == PoolNone || p == PoolAverage || p == PoolMax || p == PoolTrainable
+}
 
 func (i Init) valid() bool {
 	switch i {
@@ -154,9 +196,15 @@ const (
 	layerPool
 	layerFlatten
 	layerDense
+	layerRBF
 )
 
+// fans counts the inputs and outputs that a weight connects; of a channel with
+// a table, all inputs.
 func (l layer) fans() (in, out int) {
+	if l.kind == layerPool {
+		return 4, 1
+	}
 	area := 1
 	for _, d := range l.weight[2:] {
 		area *= d
@@ -164,11 +212,35 @@ func (l layer) fans() (in, out int) {
 	return l.weight[1] * area, l.weight[0] * area
 }
 
-func (l layer) params() int {
+// elements is the number of numbers that are stored for the layer.
+func (l layer) elements() int {
 	if l.weight == nil {
 		return 0
 	}
 	return product(l.weight) + l.weight[0]
+}
+
+// params is the number of trainable ones.
+func (l layer) params() int {
+	if l.weight == nil {
+		return 0
+	}
+	if len(l.block.Connections) > 0 && l.kind == layerConv {
+		kernels := 0
+		for _, row := range l.block.Connections {
+			kernels += strings.Count(row, "X")
+		}
+		return kernels*l.block.Kernel*l.block.Kernel + l.weight[0]
+	}
+	return product(l.weight) + l.weight[0]
+}
+
+// connections is the table of a convolution, nil if everything is connected.
+func (l layer) connections() *op.Table {
+	if l.kind != layerConv || len(l.block.Connections) == 0 {
+		return nil
+	}
+	return &op.Table{Rows: l.block.Connections}
 }
 
 func product(xs []int) int {
@@ -187,6 +259,10 @@ func (c Config) layers() ([]layer, error) {
 		return nil, bad("input: %d channels of %dx%d; every size must be at least 1", in.Channels, in.Height, in.Width)
 	case in.Channels > maxElements/in.Height/in.Width:
 		return nil, bad("input: %d channels of %dx%d are too large", in.Channels, in.Height, in.Width)
+	case in.Padding < 0 || in.Padding > 1<<14:
+		return nil, bad("input: padding of %d; it must not be negative", in.Padding)
+	case c.Output != OutputDense && c.Output != OutputRBF:
+		return nil, bad("unknown output layer %q", c.Output)
 	case in.Scale == 0 || in.Scale != in.Scale || in.Offset != in.Offset:
 		return nil, bad("input: scale %g, offset %g: the scale must not be 0, and both must be numbers", in.Scale, in.Offset)
 	case c.Classes < 2 || c.Classes > 256:
@@ -197,7 +273,7 @@ func (c Config) layers() ([]layer, error) {
 		return nil, bad("unknown initialisation %q", c.Init)
 	}
 	var ls []layer
-	at := [3]int{in.Channels, in.Height, in.Width}
+	at := [3]int{in.Channels, in.Height + 2*in.Padding, in.Width + 2*in.Padding}
 	for i, b := range c.Blocks {
 		var err error
 		if ls, at, err = b.layers(ls, at, i+1); err != nil {
@@ -206,7 +282,11 @@ func (c Config) layers() ([]layer, error) {
 	}
 	units := at[0] * at[1] * at[2]
 	ls = append(ls, layer{name: "flatten", kind: layerFlatten, in: at, out: [3]int{units, 1, 1}})
-	for i, width := range append(append([]int(nil), c.Dense...), c.Classes) {
+	widths := append([]int(nil), c.Dense...)
+	if c.Output == OutputDense {
+		widths = append(widths, c.Classes)
+	}
+	for i, width := range widths {
 		l := layer{
 			name: fmt.Sprintf("fc%d", i+1), kind: layerDense, act: c.DenseActivation,
 			in: [3]int{units, 1, 1}, out: [3]int{width, 1, 1},
@@ -223,6 +303,13 @@ func (c Config) layers() ([]layer, error) {
 		}
 		ls = append(ls, l)
 		units = width
+	}
+	if c.Output == OutputRBF {
+		if len(c.Dense) == 0 || units != codeWidth || c.Classes > len(digitCodes) {
+			return nil, bad("output: the bitmaps are of %d digits, 7x12; they need a last hidden layer of %d units and at most %d classes, and there are %d and %d",
+				len(digitCodes), codeWidth, len(digitCodes), units, c.Classes)
+		}
+		ls = append(ls, layer{name: "rbf", kind: layerRBF, in: [3]int{units, 1, 1}, out: [3]int{c.Classes, 1, 1}})
 	}
 	return ls, nil
 }
@@ -248,7 +335,7 @@ func (b Block) layers(ls []layer, at [3]int, i int) ([]layer, [3]int, error) {
 		return fail("padding %d; with a %dx%d kernel it can be 0 to %d", b.Padding, b.Kernel, b.Kernel, b.Kernel-1)
 	case conv.out[1] < 1 || conv.out[2] < 1:
 		return fail("a %dx%d kernel does not fit an input of %dx%d with padding %d", b.Kernel, b.Kernel, at[1], at[2], b.Padding)
-	case product(conv.weight) > maxElements || product(conv.out[:]) > maxElements:
+	case product(conv.weight) > maxElements || product(conv.out[:]) > maxElements || product(conv.in[:]) > maxElements:
 		return fail("%d channels of %dx%d with %dx%d kernels are too large", b.Channels, conv.out[1], conv.out[2], b.Kernel, b.Kernel)
 	case !b.Activation.valid():
 		return fail("unknown activation %q", b.Activation)
@@ -256,6 +343,19 @@ func (b Block) layers(ls []layer, at [3]int, i int) ([]layer, [3]int, error) {
 		return fail("unknown pooling %q", b.Pool)
 	case b.Pool != PoolNone && (conv.out[1] < 2 || conv.out[2] < 2):
 		return fail("2x2 pooling does not fit the %dx%d output of the convolution", conv.out[1], conv.out[2])
+	}
+	if len(b.Connections) > 0 {
+		if len(b.Connections) != b.Channels {
+			return fail("%d rows of connections for %d channels", len(b.Connections), b.Channels)
+		}
+		for m, row := range b.Connections {
+			if len(row) != at[0] || strings.Trim(row, "X.") != "" || !strings.Contains(row, "X") {
+				return fail("connections of channel %d: want %d of X or ., at least one X; found %q", m, at[0], row)
+			}
+		}
+	}
+	if !b.PoolActivation.valid() || b.PoolActivation != ActNone && (b.Pool == PoolNone || b.PoolFirst) {
+		return fail("activation %q after the pooling, with pooling %q and PoolFirst %t", b.PoolActivation, b.Pool, b.PoolFirst)
 	}
 	if b.Pool == PoolNone {
 		conv.act = b.Activation
@@ -265,10 +365,13 @@ func (b Block) layers(ls []layer, at [3]int, i int) ([]layer, [3]int, error) {
 		name: fmt.Sprintf("pool%d", i), kind: layerPool, block: b, in: conv.out,
 		out: [3]int{b.Channels, conv.out[1] / 2, conv.out[2] / 2},
 	}
+	if b.Pool == PoolTrainable {
+		pool.weight = []int{b.Channels}
+	}
 	if b.PoolFirst {
 		pool.act = b.Activation
 	} else {
-		conv.act = b.Activation
+		conv.act, pool.act = b.Activation, b.PoolActivation
 	}
 	return append(ls, conv, pool), pool.out, nil
 }

@@ -20,7 +20,7 @@ import (
 type Graph struct {
 	Graph *gorgonia.ExprGraph
 	// Images is the input (N, C, H, W), float32: Scale*byte + Offset of the
-	// Config's Input. Labels is (N), int32; nil in a graph for prediction.
+	// Config's Input, with its padding of Offset. Labels is (N), int32; nil in a graph for prediction.
 	Images, Labels *gorgonia.Node
 	// Layers holds the output of every row of [Net.Shapes], activations
 	// applied; Logits (N, Classes) is the last of them.
@@ -66,7 +66,7 @@ func (n *Net) graph(batch int, why purpose) (*Graph, error) {
 	in := n.cfg.Input
 	b := &Graph{Graph: gorgonia.NewGraph(gorgonia.WithGraphName("lenet " + n.cfg.Name))}
 	b.Images = gorgonia.NewTensor(b.Graph, tensor.Float32, 4,
-		gorgonia.WithShape(batch, in.Channels, in.Height, in.Width), gorgonia.WithName("images"))
+		gorgonia.WithShape(batch, in.Channels, in.Height+2*in.Padding, in.Width+2*in.Padding), gorgonia.WithName("images"))
 	params := map[string]*gorgonia.Node{}
 	for i, p := range n.params {
 		node := gorgonia.NewTensor(b.Graph, tensor.Float32, len(p.Shape), gorgonia.WithShape(p.Shape...),
@@ -89,13 +89,18 @@ func (n *Net) graph(batch int, why purpose) (*Graph, error) {
 		args := []*gorgonia.Node{x}
 		switch l.kind {
 		case layerConv:
-			o = op.Conv{Padding: l.block.Padding, FirstLayer: l.first}
+			o = op.Conv{Padding: l.block.Padding, FirstLayer: l.first, Table: l.connections()}
 		case layerPool:
 			o = op.Pool{R: op.Reduction(l.block.Pool)}
+			if l.block.Pool == PoolTrainable {
+				o = op.Subsample{}
+			}
 		case layerFlatten:
 			o = op.Flatten{}
 		case layerDense:
 			o = op.Dense{FirstLayer: l.first}
+		case layerRBF:
+			o = op.RBF{Codes: newCodes(n.cfg.Classes)}
 		}
 		if l.weight != nil {
 			args = append(args, params[l.name+".weight"], params[l.name+".bias"])
@@ -118,7 +123,7 @@ func (n *Net) graph(batch int, why purpose) (*Graph, error) {
 		return b, err
 	}
 	b.Labels = gorgonia.NewTensor(b.Graph, tensor.Int32, 1, gorgonia.WithShape(batch), gorgonia.WithName("labels"))
-	if err := apply(op.CrossEntropy{}, "loss", b.Logits, b.Labels); err != nil {
+	if err := apply(n.cfg.criterion(), "loss", b.Logits, b.Labels); err != nil {
 		return nil, err
 	}
 	b.Loss = x
@@ -136,13 +141,26 @@ func (n *Net) graph(batch int, why purpose) (*Graph, error) {
 	return b, nil
 }
 
+// criterion is the loss that goes with the output layer.
+func (c Config) criterion() op.CrossEntropy {
+	if c.Output == OutputRBF {
+		return op.CrossEntropy{Rubbish: true, Background: -rubbishPenalty}
+	}
+	return op.CrossEntropy{}
+}
+
+// rubbishPenalty is the j of the MAP criterion. The codes of two digits are
+// some 40 to 180 apart: an image that is further than this from its own is
+// pulled however far the others are.
+const rubbishPenalty = 20
+
 // program is the graph as an engine sees it.
 func (n *Net) program(b *Graph) *engine.Program {
 	return &engine.Program{
 		Graph: b.Graph, Images: b.Images, Labels: b.Labels,
 		Logits: b.Logits, Probabilities: b.Probabilities, Loss: b.Loss, Hits: b.Hits,
 		Params: b.Params, Grads: b.Grads,
-		Scale: n.cfg.Input.Scale, Offset: n.cfg.Input.Offset,
+		Scale: n.cfg.Input.Scale, Offset: n.cfg.Input.Offset, Padding: n.cfg.Input.Padding,
 	}
 }
 

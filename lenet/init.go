@@ -3,6 +3,7 @@ package lenet
 import (
 	"math"
 	"math/rand/v2"
+	"strings"
 )
 
 // initialize draws the weights of every layer. Each tensor has a generator of
@@ -13,26 +14,39 @@ func (n *Net) initialize(seed uint64) {
 		if l.weight == nil {
 			continue
 		}
-		in, out := l.fans()
 		rng := rand.New(rand.NewPCG(seed, uint64(i)))
-		uniform := func(bound float64) func() float64 {
-			return func() float64 { return bound * (2*rng.Float64() - 1) }
-		}
-		var draw func() float64
-		switch n.cfg.Init {
-		case InitXavierNormal:
-			sd := math.Sqrt(2 / float64(in+out))
-			draw = func() float64 { return sd * rng.NormFloat64() }
-		case InitKaiming:
-			draw = uniform(math.Sqrt(6 / float64(in)))
-		case InitLeCun:
-			draw = uniform(2.4 / float64(in))
-		default:
-			draw = uniform(math.Sqrt(6 / float64(in+out)))
-		}
 		w := n.param(l.name + ".weight").Data
-		for j := range w {
-			w[j] = float32(draw())
+		rows := l.weight[0]
+		per := len(w) / rows
+		for row := range rows {
+			in, out := l.fans()
+			if l.connections() != nil {
+				in = strings.Count(l.block.Connections[row], "X") * l.block.Kernel * l.block.Kernel
+			}
+			draw := n.cfg.Init.draw(rng, float64(in), float64(out))
+			for j := range per {
+				if area := l.block.Kernel * l.block.Kernel; l.connections().Connected(row, j/max(area, 1)) {
+					w[row*per+j] = float32(draw())
+				}
+			}
 		}
+	}
+}
+
+// draw returns the distribution of a weight with the given fans.
+func (i Init) draw(rng *rand.Rand, in, out float64) func() float64 {
+	uniform := func(bound float64) func() float64 {
+		return func() float64 { return bound * (2*rng.Float64() - 1) }
+	}
+	switch i {
+	case InitXavierNormal:
+		sd := math.Sqrt(2 / (in + out))
+		return func() float64 { return sd * rng.NormFloat64() }
+	case InitKaiming:
+		return uniform(math.Sqrt(6 / in))
+	case InitLeCun:
+		return uniform(2.4 / in)
+	default:
+		return uniform(math.Sqrt(6 / (in + out)))
 	}
 }

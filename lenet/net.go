@@ -99,12 +99,10 @@ func build(cfg Config, o options) (*Net, error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg.Blocks = append([]Block(nil), cfg.Blocks...)
-	cfg.Dense = append([]int(nil), cfg.Dense...)
-	n := &Net{cfg: cfg, layers: layers, device: device, threads: o.threads, predictors: map[int]engine.Engine{}}
+	n := &Net{cfg: cfg.clone(), layers: layers, device: device, threads: o.threads, predictors: map[int]engine.Engine{}}
 	total := 0
 	for _, l := range layers {
-		total += l.params()
+		total += l.elements()
 	}
 	n.flat = make([]float32, total)
 	rest := n.flat
@@ -126,10 +124,7 @@ func build(cfg Config, o options) (*Net, error) {
 
 // Config returns the description that the network was made from.
 func (n *Net) Config() Config {
-	c := n.cfg
-	c.Blocks = append([]Block(nil), c.Blocks...)
-	c.Dense = append([]int(nil), c.Dense...)
-	return c
+	return n.cfg.clone()
 }
 
 // Params returns the parameters, layer by layer, weights before biases.

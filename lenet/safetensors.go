@@ -158,7 +158,7 @@ func Read(r io.Reader, opts ...Option) (*Net, error) {
 	}
 	want := 0
 	for _, l := range layers {
-		want += 4 * l.params()
+		want += 4 * l.elements()
 	}
 	// The stream must hold the tensors before memory is set aside for them.
 	body, err := io.ReadAll(io.LimitReader(r, int64(want)+1))

@@ -30,7 +30,7 @@ func (n *Net) Shapes() []LayerShape {
 	rows := make([]LayerShape, len(n.layers))
 	for i, l := range n.layers {
 		rows[i] = LayerShape{Name: l.name, Kind: l.describe(), Output: []int{l.out[1], l.out[2], l.out[0]}, Params: l.params()}
-		if l.kind == layerFlatten || l.kind == layerDense {
+		if l.kind >= layerFlatten {
 			rows[i].Output = []int{l.out[0]}
 		}
 	}
@@ -45,12 +45,21 @@ func (l layer) describe() string {
 		if l.block.Padding > 0 {
 			s += fmt.Sprintf(", padding %d", l.block.Padding)
 		}
+		if t := l.connections(); t != nil {
+			kernels := 0
+			for _, row := range t.Rows {
+				kernels += strings.Count(row, "X")
+			}
+			s += fmt.Sprintf(", %d of %d kernels", kernels, l.weight[0]*l.weight[1])
+		}
 	case layerPool:
 		s = fmt.Sprintf("%s pool 2x2", l.block.Pool)
 	case layerFlatten:
 		s = "flatten"
 	case layerDense:
 		s = "dense"
+	case layerRBF:
+		s = "distances from 7x12 codes"
 	}
 	if l.act != ActNone {
 		s += ", " + string(l.act)
@@ -62,7 +71,7 @@ func (l layer) describe() string {
 func (n *Net) Summary() string {
 	in := n.cfg.Input
 	rows := [][4]string{{"layer", "", "output shape", "parameters"}}
-	rows = append(rows, [4]string{"input", "pixels " + pixels(in), fmt.Sprintf("%dx%dx%d", in.Height, in.Width, in.Channels), "0"})
+	rows = append(rows, [4]string{"input", "pixels " + pixels(in), fmt.Sprintf("%dx%dx%d", in.Height+2*in.Padding, in.Width+2*in.Padding, in.Channels), "0"})
 	total := 0
 	for _, s := range n.Shapes() {
 		rows = append(rows, [4]string{s.Name, s.Kind, s.String(), thousands(s.Params)})

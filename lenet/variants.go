@@ -62,7 +62,39 @@ func Modern() Config {
 	}
 }
 
-var variants = map[string]func() Config{"sigmoid": Sigmoid, "relu": ReLU, "modern": Modern}
+// LeCun98 is the original: LeCun, Bottou, Bengio, Haffner, "Gradient-based
+// learning applied to document recognition", 1998, section II.B. Images padded
+// to 32x32, trainable subsampling, the partial connections of Table I from S2
+// to C3, the squash 1.7159 tanh(2x/3) after every layer from C1 to F6, and an
+// output layer of Euclidean radial basis functions. 60,000 trainable
+// parameters. The background is -0.1 and the ink 1.175.
+//
+// It is trained by the MAP criterion, equation 9.
+func LeCun98() Config {
+	squash := func(channels int) Block {
+		return Block{Channels: channels, Kernel: 5, Activation: ActScaledTanh, Pool: PoolTrainable, PoolActivation: ActScaledTanh}
+	}
+	c1, c3 := squash(6), squash(16)
+	c3.Connections = []string{ // Table I, a row for each map of C3
+		"XXX...", ".XXX..", "..XXX.", "...XXX", "X...XX", "XX...X",
+		"XXXX..", ".XXXX.", "..XXXX", "X..XXX", "XX..XX", "XXX..X",
+		"XX.XX.", ".XX.XX", "X.XX.X",
+		"XXXXXX",
+	}
+	return Config{
+		Name:            "lecun98",
+		Input:           Input{Channels: 1, Height: 28, Width: 28, Padding: 2, Scale: 1.275 / 255, Offset: -0.1},
+		Blocks:          []Block{c1, c3, {Channels: 120, Kernel: 5, Activation: ActScaledTanh}},
+		Dense:           []int{84},
+		DenseActivation: ActScaledTanh,
+		Classes:         10,
+		Output:          OutputRBF,
+		Init:            InitLeCun,
+		Defaults:        Defaults{BatchSize: 32, LearningRate: 0.01, Epochs: 20},
+	}
+}
+
+var variants = map[string]func() Config{"sigmoid": Sigmoid, "relu": ReLU, "modern": Modern, "lecun98": LeCun98}
 
 // Variants returns the names that [Variant] knows, sorted.
 func Variants() []string {

@@ -14,7 +14,8 @@ import (
 // (the labels of a graph for prediction, say) are nil.
 type Program struct {
 	Graph *gorgonia.ExprGraph
-	// Images is the input (N, C, H, W), float32; Labels (N), int32.
+	// Images is the input (N, C, H, W), float32, with Padding rows and columns
+	// of background (a byte of 0) around each image; Labels (N), int32.
 	Images, Labels *gorgonia.Node
 	// Logits is (N, K), Probabilities their softmax, Loss and Hits scalars.
 	Logits, Probabilities, Loss, Hits *gorgonia.Node
@@ -22,13 +23,17 @@ type Program struct {
 	Params, Grads gorgonia.Nodes
 	// Scale and Offset make a pixel of a byte: Scale*byte + Offset.
 	Scale, Offset float32
+	Padding       int
 }
 
 // BatchSize is N.
 func (p *Program) BatchSize() int { return p.Images.Shape()[0] }
 
-// ImageSize is C*H*W.
-func (p *Program) ImageSize() int { return p.Images.Shape().TotalSize() / p.BatchSize() }
+// ImageSize is the number of bytes in an image, without the padding.
+func (p *Program) ImageSize() int {
+	s := p.Images.Shape()
+	return s[1] * (s[2] - 2*p.Padding) * (s[3] - 2*p.Padding)
+}
 
 // A Batch names rows of a data set: Images holds (n, C, H, W) bytes, Labels n
 // classes (nil where none are needed), Index the rows that form the batch. A

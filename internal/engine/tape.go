@@ -49,17 +49,27 @@ func (t *Tape) Load(b Batch) error {
 	}
 	size := t.p.ImageSize()
 	t.loaded = b.Len(size)
+	for i := range t.images { // the padding, and the empty rows
+		t.images[i] = t.p.Offset
+	}
+	s, pad := t.p.Images.Shape(), t.p.Padding
+	channels, height, width := s[1], s[2], s[3]
 	for k := range t.loaded {
 		row := b.Row(k)
-		dst := t.images[k*size:][:size]
-		for i, v := range b.Images[row*size:][:size] {
-			dst[i] = t.p.Scale*float32(v) + t.p.Offset
+		image := b.Images[row*size:][:size]
+		for c := range channels {
+			for y := pad; y < height-pad; y++ {
+				dst := t.images[((k*channels+c)*height+y)*width+pad:][:width-2*pad]
+				for x := range dst {
+					dst[x] = t.p.Scale*float32(image[x]) + t.p.Offset
+				}
+				image = image[len(dst):]
+			}
 		}
 		if t.labels != nil {
 			t.labels[k] = int32(b.Labels[row])
 		}
 	}
-	clear(t.images[t.loaded*size:])
 	if t.labels != nil {
 		for k := t.loaded; k < len(t.labels); k++ {
 			t.labels[k] = -1

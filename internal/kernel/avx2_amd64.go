@@ -281,6 +281,12 @@ func reluslope_avx2(a *Elements)
 func sum_avx2(a *Elements)
 
 //go:noescape
+func affine_avx2(a *Elements)
+
+//go:noescape
+func dot_avx2(a *Elements)
+
+//go:noescape
 func fingerprint_avx2(a *Elements)
 
 //go:noescape
@@ -417,6 +423,8 @@ func new_avx2() *Set {
 		Slope:     slope_avx2,
 		ReLUSlope: reluslope_avx2,
 		Sum:       sum_avx2,
+		Affine:    affine_avx2,
+		Dot:       dot_avx2,
 		Fold:      fingerprint_avx2,
 		LaneSums:  lanes_avx2,
 		Descend:   descend_avx2,

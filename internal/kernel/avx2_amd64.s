@@ -7899,6 +7899,59 @@ reluslope_loop:
 	VZEROUPPER
 	RET
 
+// func affine_avx2(a *uint64)
+// Requires: AVX, FMA3
+TEXT ·affine_avx2(SB), NOSPLIT, $0-8
+	MOVQ         a+0(FP), AX
+	VBROADCASTSS 32(AX), Y0
+	VBROADCASTSS 40(AX), Y1
+	MOVQ         (AX), CX
+	MOVQ         8(AX), DX
+	MOVQ         24(AX), AX
+	ADDQ         AX, AX
+
+affine_loop:
+	VMOVUPS     (DX), Y2
+	VFMADD213PS Y1, Y0, Y2
+	VMOVUPS     Y2, (CX)
+	ADDQ        $0x20, CX
+	ADDQ        $0x20, DX
+	DECQ        AX
+	JNZ         affine_loop
+	VZEROUPPER
+	RET
+
+// func dot_avx2(a *uint64)
+// Requires: AVX, FMA3
+TEXT ·dot_avx2(SB), NOSPLIT, $8-8
+	MOVQ a+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 16(AX), BX
+	MOVQ $+2, (SP)
+
+dot_half:
+	MOVQ    CX, DI
+	MOVQ    DX, R8
+	MOVQ    24(AX), SI
+	VMOVUPS (BX), Y0
+
+dot_loop:
+	VMOVUPS     (R8), Y1
+	VFMADD231PS (DI), Y1, Y0
+	ADDQ        $0x40, DI
+	ADDQ        $0x40, R8
+	DECQ        SI
+	JNZ         dot_loop
+	VMOVUPS     Y0, (BX)
+	ADDQ        $0x20, CX
+	ADDQ        $0x20, DX
+	ADDQ        $0x20, BX
+	DECQ        (SP)
+	JNZ         dot_half
+	VZEROUPPER
+	RET
+
 // func sum_avx2(a *uint64)
 // Requires: AVX
 TEXT ·sum_avx2(SB), NOSPLIT, $8-8

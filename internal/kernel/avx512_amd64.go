@@ -515,6 +515,12 @@ func reluslope_avx512(a *Elements)
 func sum_avx512(a *Elements)
 
 //go:noescape
+func affine_avx512(a *Elements)
+
+//go:noescape
+func dot_avx512(a *Elements)
+
+//go:noescape
 func fingerprint_avx512(a *Elements)
 
 //go:noescape
@@ -729,6 +735,8 @@ func new_avx512() *Set {
 		Slope:     slope_avx512,
 		ReLUSlope: reluslope_avx512,
 		Sum:       sum_avx512,
+		Affine:    affine_avx512,
+		Dot:       dot_avx512,
 		Fold:      fingerprint_avx512,
 		LaneSums:  lanes_avx512,
 		Descend:   descend_avx512,

@@ -18017,6 +18017,49 @@ reluslope_loop:
 	VZEROUPPER
 	RET
 
+// func affine_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·affine_avx512(SB), NOSPLIT, $0-8
+	MOVQ         a+0(FP), AX
+	VBROADCASTSS 32(AX), Z0
+	VBROADCASTSS 40(AX), Z1
+	MOVQ         (AX), CX
+	MOVQ         8(AX), DX
+	MOVQ         24(AX), AX
+
+affine_loop:
+	VMOVUPS     (DX), Z2
+	VFMADD213PS Z1, Z0, Z2
+	VMOVUPS     Z2, (CX)
+	ADDQ        $0x40, CX
+	ADDQ        $0x40, DX
+	DECQ        AX
+	JNZ         affine_loop
+	VZEROUPPER
+	RET
+
+// func dot_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·dot_avx512(SB), NOSPLIT, $0-8
+	MOVQ    a+0(FP), AX
+	MOVQ    (AX), CX
+	MOVQ    8(AX), DX
+	MOVQ    16(AX), BX
+	MOVQ    DX, DX
+	MOVQ    24(AX), AX
+	VMOVUPS (BX), Z0
+
+dot_loop:
+	VMOVUPS     (DX), Z1
+	VFMADD231PS (CX), Z1, Z0
+	ADDQ        $0x40, CX
+	ADDQ        $0x40, DX
+	DECQ        AX
+	JNZ         dot_loop
+	VMOVUPS     Z0, (BX)
+	VZEROUPPER
+	RET
+
 // func sum_avx512(a *uint64)
 // Requires: AVX, AVX512F
 TEXT ·sum_avx512(SB), NOSPLIT, $0-8

@@ -18,7 +18,7 @@ var Generic = newGeneric()
 func newGeneric() *Set {
 	s := &Set{
 		Name: "generic", Sigmoid: sigmoidGeneric, ReLU: reluGeneric, Slope: slopeGeneric, ReLUSlope: reluSlopeGeneric,
-		Sum: sumGeneric, Fold: fingerprintGeneric, LaneSums: laneSumsGeneric, Descend: descendGeneric,
+		Sum: sumGeneric, Affine: affineGeneric, Dot: dotGeneric, Fold: fingerprintGeneric, LaneSums: laneSumsGeneric, Descend: descendGeneric,
 		AvgPool: avgPoolGeneric, MaxPool: maxPoolGeneric, AvgUnpool: avgUnpoolGeneric, MaxUnpool: maxUnpoolGeneric, AvgSlope: avgSlopeGeneric,
 		AvgRow: avgRowGeneric, MaxRow: maxRowGeneric,
 		Transpose: transposeGeneric, Pack: packGeneric, registers: 16,
@@ -209,6 +209,24 @@ func sumGeneric(a *Elements) {
 	for _, s := range blocks(a.Src, a.N) {
 		for l, v := range s {
 			sum[l] += v
+		}
+	}
+}
+
+func affineGeneric(a *Elements) {
+	dst := blocks(a.Dst, a.N)
+	for i, s := range blocks(a.Src, a.N) {
+		for l, v := range s {
+			dst[i][l] = a.P[0].V*v + a.P[1].V
+		}
+	}
+}
+
+func dotGeneric(a *Elements) {
+	dst, sum := blocks(a.Dst, a.N), vec(a.Aux, 0)
+	for i, s := range blocks(a.Src, a.N) {
+		for l, v := range s {
+			sum[l] += dst[i][l] * v
 		}
 	}
 }

@@ -144,8 +144,10 @@ type Set struct {
 	// Slope is dst *= P0 + src (P1 + src P2), ReLUSlope dst *= [src > 0];
 	// both add dst to the 16 lanes at aux.
 	Slope, ReLUSlope func(*Elements)
-	// Sum adds src to the 16 lanes at aux.
-	Sum func(*Elements)
+	// Affine is dst = P0 src + P1.
+	Affine func(*Elements)
+	// Sum adds src to the 16 lanes at aux, Dot adds dst*src.
+	Sum, Dot func(*Elements)
 	// Fold adds src to the [Fingerprint] at aux; N is a multiple of 4.
 	Fold func(*Elements)
 	// LaneSums adds the sum of the 16 lanes of src[i] to the i-th float at

@@ -226,6 +226,7 @@ func TestElements(t *testing.T) {
 		"sigmoid": func(s *Set) func(*Elements) { return s.Sigmoid }, "relu": func(s *Set) func(*Elements) { return s.ReLU },
 		"slope": func(s *Set) func(*Elements) { return s.Slope }, "reluslope": func(s *Set) func(*Elements) { return s.ReLUSlope },
 		"sum": func(s *Set) func(*Elements) { return s.Sum }, "lanes": func(s *Set) func(*Elements) { return s.LaneSums },
+		"affine": func(s *Set) func(*Elements) { return s.Affine }, "dot": func(s *Set) func(*Elements) { return s.Dot },
 		"descend": func(s *Set) func(*Elements) { return s.Descend },
 	}
 	sets(t, func(t *testing.T, s *Set) {

@@ -19,9 +19,38 @@ type Conv struct {
 	Padding int
 	// FirstLayer says that x is data: no gradient flows to it.
 	FirstLayer bool
+	// Table, if not nil, says which input channels each output channel sees.
+	// The weights of the other kernels are taken as they are, which should be
+	// zero; their gradient is zero, so that they stay so.
+	Table *Table
+}
+
+// A Table connects input channels (columns) to output channels (rows), as
+// Table I of LeCun et al. 1998 does for layer C3.
+type Table struct {
+	Rows []string // 'X' for a connection, anything else for none
+}
+
+// Connected reports whether output channel m sees input channel c.
+func (t *Table) Connected(m, c int) bool { return t == nil || t.Rows[m][c] == 'X' }
+
+// fits reports whether the table is one for m output and c input channels.
+func (t *Table) fits(m, c int) bool {
+	if t == nil {
+		return true
+	}
+	for _, row := range t.Rows {
+		if len(row) != c {
+			return false
+		}
+	}
+	return len(t.Rows) == m
 }
 
 func (c Conv) String() string {
+	if c.Table != nil {
+		return fmt.Sprintf("Conv{padding=%d, first=%t, table=%v}", c.Padding, c.FirstLayer, c.Table.Rows)
+	}
 	return fmt.Sprintf("Conv{padding=%d, first=%t}", c.Padding, c.FirstLayer)
 }
 func (c Conv) WriteHash(h hash.Hash) { writeHash(h, c) }
@@ -45,6 +74,8 @@ func (c Conv) outShape(x, w, b tensor.Shape) (tensor.Shape, error) {
 		return nil, fmt.Errorf("op: %v: the kernel must be square, found %dx%d", c, w[2], w[3])
 	case w[1] != x[1]:
 		return nil, fmt.Errorf("op: %v: weights for %d channels, input of %d", c, w[1], x[1])
+	case !c.Table.fits(w[0], w[1]):
+		return nil, fmt.Errorf("op: %v: the table does not fit weights of shape %v", c, w)
 	case b[0] != w[0]:
 		return nil, fmt.Errorf("op: %v: %d biases for %d output channels", c, b[0], w[0])
 	case oh < 1 || ow < 1:
@@ -195,6 +226,11 @@ func (g ConvGrad) Do(in ...gorgonia.Value) (gorgonia.Value, error) {
 				d.taps(n, m, func(xi, yi, cols, wi int) {
 					out[wi] += dot(dy[yi:yi+cols], x[xi:xi+cols])
 				})
+			}
+			for ch := range d.C {
+				if !g.Conv.Table.Connected(m, ch) {
+					clear(out[(m*d.C+ch)*d.K*d.K:][:d.K*d.K])
+				}
 			}
 		})
 	case Bias:

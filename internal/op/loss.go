@@ -13,9 +13,20 @@ import (
 // CrossEntropy is the softmax cross-entropy of logits (N, K) against labels
 // (N), a scalar: the sum of -log softmax(logits)[label] over the rows whose
 // label is not -1, divided by their number. With no such row it is 0.
-type CrossEntropy struct{ pure }
+//
+// With Rubbish, the softmax counts one more class, whose logit is always
+// Background: an image that is like none of the classes. On the outputs of an
+// [RBF], this is the MAP criterion of LeCun et al. 1998, equation 9, in which
+// the penalty of the rubbish class is j = -Background.
+type CrossEntropy struct {
+	pure
+	Rubbish    bool
+	Background float32
+}
 
-func (c CrossEntropy) String() string        { return "CrossEntropy" }
+func (c CrossEntropy) String() string {
+	return fmt.Sprintf("CrossEntropy{rubbish=%t, background=%g}", c.Rubbish, c.Background)
+}
 func (c CrossEntropy) WriteHash(h hash.Hash) { writeHash(h, c) }
 func (c CrossEntropy) Hashcode() uint32      { return hashcode(c) }
 func (c CrossEntropy) Arity() int            { return 2 }
@@ -50,7 +61,7 @@ func (c CrossEntropy) Do(in ...gorgonia.Value) (gorgonia.Value, error) {
 			continue
 		}
 		row := logits[n*k:][:k]
-		top, z := normalizer(row)
+		top, z := c.normalizer(row)
 		total += math.Log(z) + float64(top) - float64(row[label])
 		count++
 	}
@@ -65,7 +76,7 @@ func (c CrossEntropy) DiffWRT(int) []bool { return []bool{true, false} }
 
 // SymDiff returns the CrossEntropyGrad of (logits, labels, dloss).
 func (c CrossEntropy) SymDiff(in gorgonia.Nodes, _, grad *gorgonia.Node) (gorgonia.Nodes, error) {
-	dx, err := gorgonia.ApplyOp(CrossEntropyGrad{}, in[0], in[1], grad)
+	dx, err := gorgonia.ApplyOp(CrossEntropyGrad{Loss: c}, in[0], in[1], grad)
 	if err != nil {
 		return nil, err
 	}
@@ -75,9 +86,12 @@ func (c CrossEntropy) SymDiff(in gorgonia.Nodes, _, grad *gorgonia.Node) (gorgon
 // CrossEntropyGrad is the derivative of [CrossEntropy]: from logits, labels
 // and the scalar dloss, (softmax(logits) - onehot(label)) dloss / count for
 // the rows that have a label, zero for the others.
-type CrossEntropyGrad struct{ pure }
+type CrossEntropyGrad struct {
+	Loss CrossEntropy
+	pure
+}
 
-func (g CrossEntropyGrad) String() string        { return "CrossEntropyGrad" }
+func (g CrossEntropyGrad) String() string        { return g.Loss.String() + "Grad" }
 func (g CrossEntropyGrad) WriteHash(h hash.Hash) { writeHash(h, g) }
 func (g CrossEntropyGrad) Hashcode() uint32      { return hashcode(g) }
 func (g CrossEntropyGrad) Arity() int            { return 3 }
@@ -116,7 +130,7 @@ func (g CrossEntropyGrad) Do(in ...gorgonia.Value) (gorgonia.Value, error) {
 			continue
 		}
 		row, out := logits[n*k:][:k], dx[n*k:][:k]
-		top, z := normalizer(row)
+		top, z := g.Loss.normalizer(row)
 		for i, v := range row {
 			p := math.Exp(float64(v-top)) / z
 			if i == int(label) {
@@ -237,6 +251,18 @@ func normalizer(row []float32) (top float32, z float64) {
 		z += math.Exp(float64(v - top))
 	}
 	return top, z
+}
+
+// normalizer is that of the softmax with the rubbish class, if there is one.
+func (c CrossEntropy) normalizer(row []float32) (top float32, z float64) {
+	top, z = normalizer(row)
+	if !c.Rubbish {
+		return top, z
+	}
+	if c.Background > top {
+		return c.Background, z*math.Exp(float64(top-c.Background)) + 1
+	}
+	return top, z + math.Exp(float64(c.Background-top))
 }
 
 // scored unpacks logits and labels and checks that every label names a column.

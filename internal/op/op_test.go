@@ -158,6 +158,47 @@ func TestPoolGradients(t *testing.T) {
 	}
 }
 
+func TestSubsampleGradients(t *testing.T) {
+	for _, shape := range [][]int{{2, 3, 4, 6}, {3, 1, 5, 3}} {
+		rng := rand.New(rand.NewPCG(12, 4))
+		checkGradients(t, Subsample{}, 0.1, random(rng, shape...), random(rng, shape[1]), random(rng, shape[1]))
+	}
+}
+
+func TestRBFGradients(t *testing.T) {
+	rng := rand.New(rand.NewPCG(13, 4))
+	codes := make([]int8, 3*7)
+	for i := range codes {
+		codes[i] = int8(2*rng.IntN(2) - 1)
+	}
+	checkGradients(t, RBF{Codes: NewCodes(3, 7, codes)}, 0.05, random(rng, 4, 7))
+}
+
+// TestTable: weights that are not connected have no gradient; those that are,
+// the usual one.
+func TestTable(t *testing.T) {
+	rng := rand.New(rand.NewPCG(14, 4))
+	table := &Table{Rows: []string{"X.", ".X", "XX"}}
+	x, w, dy := random(rng, 2, 2, 5, 5), random(rng, 3, 2, 3, 3), random(rng, 2, 3, 3, 3)
+	full, err := ConvGrad{WRT: Weight}.Do(x, w, dy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	part, err := ConvGrad{Conv: Conv{Table: table}, WRT: Weight}.Do(x, w, dy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, v := range part.Data().([]float32) {
+		want := full.Data().([]float32)[i]
+		if !table.Connected(i/18, i/9%2) {
+			want = 0
+		}
+		if v != want {
+			t.Errorf("weight %d: gradient %v, want %v", i, v, want)
+		}
+	}
+}
+
 func TestFlattenGradients(t *testing.T) {
 	checkGradients(t, Flatten{}, 0.1, random(rand.New(rand.NewPCG(5, 5)), 2, 3, 4, 2))
 }
@@ -171,7 +212,9 @@ func TestCrossEntropyGradients(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(6, 6))
 			l := tensor.New(tensor.WithShape(len(labels)), tensor.WithBacking(labels))
-			checkGradients(t, CrossEntropy{}, 0.05, random(rng, len(labels), 5), l)
+			for _, loss := range []CrossEntropy{{}, {Rubbish: true, Background: -0.5}, {Rubbish: true, Background: 30}} {
+				checkGradients(t, loss, 0.05, random(rng, len(labels), 5), l)
+			}
 		})
 	}
 }
@@ -238,11 +281,14 @@ func TestHashesDiffer(t *testing.T) {
 		Conv{}, Conv{Padding: 1}, Conv{FirstLayer: true}, Dense{}, Dense{FirstLayer: true},
 		Activation{F: Sigmoid, Rank: 2}, Activation{F: Sigmoid, Rank: 4}, Activation{F: Tanh, Rank: 2},
 		Pool{R: Max}, Pool{R: Average}, Flatten{}, FlattenGrad{}, CrossEntropy{}, CrossEntropyGrad{}, Hits{}, Softmax{},
+		Subsample{}, Conv{Table: &Table{Rows: []string{"X."}}}, Conv{Table: &Table{Rows: []string{".X"}}},
+		CrossEntropy{Rubbish: true}, CrossEntropy{Rubbish: true, Background: 1}, CrossEntropyGrad{Loss: CrossEntropy{Rubbish: true}},
+		RBF{Codes: NewCodes(1, 2, []int8{1, 1})}, RBF{Codes: NewCodes(1, 2, []int8{1, -1})}, RBFGrad{RBF: RBF{Codes: NewCodes(1, 2, []int8{1, -1})}},
 		PoolGrad{Pool: Pool{R: Max}}, PoolGrad{Pool: Pool{R: Average}},
 		ActivationGrad{Activation: Activation{F: Sigmoid, Rank: 2}},
 	}
 	for _, wrt := range []Operand{Input, Weight, Bias} {
-		ops = append(ops, ConvGrad{WRT: wrt}, DenseGrad{WRT: wrt}, ConvGrad{WRT: wrt, Conv: Conv{Padding: 1}})
+		ops = append(ops, SubsampleGrad{WRT: wrt}, ConvGrad{WRT: wrt}, DenseGrad{WRT: wrt}, ConvGrad{WRT: wrt, Conv: Conv{Padding: 1}})
 	}
 	seen := map[uint32]gorgonia.Op{}
 	for _, o := range ops {

@@ -37,10 +37,13 @@ type Kind int
 const (
 	Conv Kind = iota
 	Dense
-	Output // loss, hits or probabilities
+	Output // loss, hits or probabilities; before them the distances from codes
 )
 
 func (k Kind) String() string { return [...]string{"conv", "dense", "output"}[k] }
+
+// Trainable is the reduction of a [op.Subsample], as a [Step] names it.
+const Trainable op.Reduction = "trainable"
 
 // A Step is an activation or a pooling that follows a convolution or a dense
 // layer.
@@ -49,6 +52,8 @@ type Step struct {
 	Pool       op.Reduction //
 	// In and Out are the forward nodes.
 	In, Out *gorgonia.Node
+	// Of a trainable pooling: a number for each map.
+	Weight, Bias, GradWeight, GradBias *gorgonia.Node
 }
 
 // A Stage is a layer with all that is fused with it, forward and backward.
@@ -58,14 +63,25 @@ type Stage struct {
 	// Bias its parameters. An output stage has X alone: the logits.
 	X, Y, Weight, Bias *gorgonia.Node
 	Padding            int
-	Flatten            bool // a dense stage that takes images, as (C, H, W)
+	Table              *op.Table // of a convolution; nil: every channel is connected
+	Flatten            bool      // a dense stage that takes images, as (C, H, W)
 	Steps              []Step
 	// The gradients, nil where there are none.
 	GradX, GradWeight, GradBias *gorgonia.Node
 	// Of the output stage.
 	Loss, Hits, Probabilities, GradLogits *gorgonia.Node
+	Criterion                             op.CrossEntropy // of the loss
+	Codes                                 *op.Codes       // nil: X are the logits themselves
 	// Nodes are all nodes of the stage, in the order of execution.
 	Nodes gorgonia.Nodes
+}
+
+// Logits are what an output stage compares with the labels.
+func (s *Stage) Logits() *gorgonia.Node {
+	if s.Codes != nil {
+		return s.Y
+	}
+	return s.X
 }
 
 // Out is the last forward node of the stage.
@@ -131,7 +147,26 @@ func Compile(g *gorgonia.ExprGraph) (*Plan, error) {
 	for _, n := range c.waiting {
 		c.put(c.output, n)
 	}
+	c.flatten()
 	return c.p, nil
+}
+
+// flatten makes dense stages of the convolutions whose kernel covers their
+// whole input, like layer C5 of LeCun et al. 1998, when no other convolution
+// follows: the weights (out, in, K, K) are those of a dense layer, (out,
+// in*K*K), as they are.
+func (c *compiler) flatten() {
+	for i := len(c.p.Stages) - 1; i >= 0; i-- {
+		s := c.p.Stages[i]
+		if s.Kind != Conv {
+			continue
+		}
+		y := s.Y.Shape()
+		if y[2] != 1 || y[3] != 1 || s.Padding != 0 || s.Table != nil {
+			return
+		}
+		s.Kind, s.Flatten = Dense, true
+	}
 }
 
 // put enters a node into a stage.
@@ -148,7 +183,7 @@ func (c *compiler) place(n *gorgonia.Node) error {
 		if err := c.follows(n, in[0]); err != nil {
 			return err
 		}
-		c.add(&Stage{Kind: Conv, X: in[0], Weight: in[1], Bias: in[2], Y: n, Padding: o.Padding}, n)
+		c.add(&Stage{Kind: Conv, X: in[0], Weight: in[1], Bias: in[2], Y: n, Padding: o.Padding, Table: o.Table}, n)
 	case op.Flatten:
 		if err := c.follows(n, in[0]); err != nil {
 			return err
@@ -171,6 +206,14 @@ func (c *compiler) place(n *gorgonia.Node) error {
 		return c.step(n, in[0], Step{Activation: o.F})
 	case op.Pool:
 		return c.step(n, in[0], Step{Pool: o.R})
+	case op.Subsample:
+		return c.step(n, in[0], Step{Pool: Trainable, Weight: in[1], Bias: in[2]})
+	case op.RBF:
+		if err := c.follows(n, in[0]); err != nil {
+			return err
+		}
+		c.output = &Stage{Kind: Output, X: in[0], Y: n, Codes: o.Codes}
+		c.add(c.output, n)
 	case op.CrossEntropy, op.Hits, op.Softmax:
 		return c.end(n, in)
 	default:
@@ -184,7 +227,7 @@ func (c *compiler) place(n *gorgonia.Node) error {
 func (c *compiler) placeGradient(n *gorgonia.Node, in gorgonia.Nodes) error {
 	switch o := n.Op().(type) {
 	case op.CrossEntropyGrad:
-		if c.output == nil || c.output.Loss == nil || in[0] != c.output.X {
+		if c.output == nil || c.output.Loss == nil || in[0] != c.output.Logits() {
 			return unsupported("%v is not the gradient of the loss", n.Op())
 		}
 		c.output.GradLogits = n
@@ -206,6 +249,13 @@ func (c *compiler) placeGradient(n *gorgonia.Node, in gorgonia.Nodes) error {
 			if st.In == in[0] && st.Pool == o.Pool.R {
 				return c.derive(s, n, st.In, st.Out, in[1])
 			}
+		}
+	case op.SubsampleGrad:
+		return c.subsampleGradient(n, in, o.WRT)
+	case op.RBFGrad:
+		if s := c.stageOf[in[0]]; c.output != nil && c.output.X == in[0] && s != nil {
+			c.output.GradX = n
+			return c.derive(c.output, n, in[0], c.output.Y, in[1])
 		}
 	case op.FlattenGrad:
 		for _, s := range c.p.Stages {
@@ -247,6 +297,29 @@ func (c *compiler) layerGradient(n *gorgonia.Node, in gorgonia.Nodes, wrt op.Ope
 		default:
 			s.GradBias = n
 			return c.derive(s, n, s.Bias, s.Y, in[2])
+		}
+	}
+	return unsupported("%v belongs to no layer", n.Op())
+}
+
+// subsampleGradient places the derivative of a trainable pooling.
+func (c *compiler) subsampleGradient(n *gorgonia.Node, in gorgonia.Nodes, wrt op.Operand) error {
+	for _, s := range c.p.Stages {
+		for i := range s.Steps {
+			st := &s.Steps[i]
+			if st.Pool != Trainable || st.Weight != in[1] {
+				continue
+			}
+			switch wrt {
+			case op.Input:
+				return c.derive(s, n, st.In, st.Out, in[2])
+			case op.Weight:
+				st.GradWeight = n
+				return c.derive(s, n, st.Weight, st.Out, in[2])
+			default:
+				st.GradBias = n
+				return c.derive(s, n, st.Bias, st.Out, in[2])
+			}
 		}
 	}
 	return unsupported("%v belongs to no layer", n.Op())
@@ -302,10 +375,14 @@ func (c *compiler) step(n, x *gorgonia.Node, st Step) error {
 		return unsupported("%v follows no layer", n.Op())
 	}
 	s := c.p.Stages[len(c.p.Stages)-1]
-	for _, other := range s.Steps {
-		if (other.Pool != "") == (st.Pool != "") {
+	// At most an activation, a pooling, and an activation.
+	for i, other := range s.Steps {
+		if last := i == len(s.Steps)-1; st.Pool != "" && other.Pool != "" || st.Pool == "" && other.Pool == "" && last {
 			return unsupported("%v and %v follow the same layer", other.Out.Op(), n.Op())
 		}
+	}
+	if st.Pool != "" && s.Kind != Conv {
+		return unsupported("%v follows a dense layer", n.Op())
 	}
 	st.In, st.Out = x, n
 	s.Steps = append(s.Steps, st)
@@ -325,7 +402,7 @@ func (c *compiler) end(n *gorgonia.Node, in gorgonia.Nodes) error {
 	}
 	switch n.Op().(type) {
 	case op.CrossEntropy:
-		c.output.Loss = n
+		c.output.Loss, c.output.Criterion = n, n.Op().(op.CrossEntropy)
 		c.p.Labels = in[1]
 	case op.Hits:
 		c.output.Hits = n

@@ -48,6 +48,9 @@ func (p *Plan) String() string {
 		case Conv:
 			k := s.Weight.Shape()[2]
 			what = append(what, fmt.Sprintf("conv %dx%d pad %d", k, k, s.Padding))
+			if s.Table != nil {
+				what = append(what, "partly connected")
+			}
 		case Dense:
 			if s.Flatten {
 				what = append(what, "flatten")
@@ -57,12 +60,12 @@ func (p *Plan) String() string {
 			for _, o := range []struct {
 				name string
 				has  bool
-			}{{"loss", s.Loss != nil}, {"hits", s.Hits != nil}, {"probabilities", s.Probabilities != nil}} {
+			}{{"distances", s.Codes != nil}, {"loss", s.Loss != nil}, {"hits", s.Hits != nil}, {"probabilities", s.Probabilities != nil}} {
 				if o.has {
 					what = append(what, o.name)
 				}
 			}
-			out = s.X.Shape()
+			out = s.Logits().Shape()
 		}
 		for _, st := range s.Steps {
 			what = append(what, string(st.Activation)+string(st.Pool))

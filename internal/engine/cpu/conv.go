@@ -27,20 +27,24 @@ func viewOf(buf []float32, h, w, offset int) view {
 // convStage is a convolution with its activation and pooling.
 type convStage struct {
 	C, H, W, M, K, pad int
-	hp, wp             int // the input with its padding
-	oh, ow             int // the output; if it is pooled, without an odd last row or column
-	ph, pw             int // the output of the stage
-	act                activation
+	hp, wp             int        // the input with its padding
+	oh, ow             int        // the output; if it is pooled, without an odd last row or column
+	ph, pw             int        // the output of the stage
+	pre, post          activation // before and after the pooling; without one, pre
 	pool               op.Reduction
-	poolFirst          bool
 	gradX              bool
 	w, b               []float32 // live
 	gw, gb             []float32 // gradients
-	packed             []float32 // w as (C, K, K, M)
-	tiling             kernel.Tiling
-	weights            kernel.WeightGradient
-	scatter            kernel.RowGradient
-	// shards holds a gradient for each shard: w, then b, in whole blocks.
+	// Of a trainable pooling, a number for each map: the mean of a window
+	// times 4 pw, plus pb.
+	poolW, poolB, gradPoolW, gradPoolB []float32
+	table                              *op.Table
+	packed                             []float32 // w as (C, K, K, M)
+	tiling                             kernel.Tiling
+	weights                            kernel.WeightGradient
+	scatter                            kernel.RowGradient
+	// shards holds a gradient for each shard: w, b, poolW and poolB, each in
+	// whole blocks.
 	shards    []float32
 	shardSize int
 }
@@ -51,13 +55,17 @@ func newConvStage(s *plan.Stage, set *kernel.Set, backward bool) (*convStage, er
 		C: x[1], H: x[2], W: x[3], M: w[0], K: w[2], pad: s.Padding,
 		hp: x[2] + 2*s.Padding, wp: x[3] + 2*s.Padding, oh: y[2], ow: y[3], gradX: s.GradX != nil,
 	}
-	for i, st := range s.Steps {
-		if st.Pool != "" {
-			c.pool, c.poolFirst = st.Pool, i == 0
-		} else {
-			c.act = newActivation(set, st.Activation)
+	for _, st := range s.Steps {
+		switch {
+		case st.Pool != "":
+			c.pool = st.Pool
+		case c.pool != "":
+			c.post = newActivation(set, st.Activation)
+		default:
+			c.pre = newActivation(set, st.Activation)
 		}
 	}
+	c.table = s.Table
 	c.ph, c.pw = c.oh, c.ow
 	if c.pool != "" {
 		c.ph, c.pw = c.oh/2, c.ow/2
@@ -68,7 +76,7 @@ func newConvStage(s *plan.Stage, set *kernel.Set, backward bool) (*convStage, er
 	if backward {
 		c.weights = set.Weights(c.M, c.K)
 		c.scatter = set.Scatter(c.ow, c.K, c.C)
-		c.shardSize = roundUp(len(c.packed), 16) + roundUp(c.M, 16)
+		c.shardSize = roundUp(len(c.packed), 16) + 3*roundUp(c.M, 16)
 		c.shards = make([]float32, maxShards*c.shardSize)
 	}
 	return c, nil
@@ -89,11 +97,11 @@ func (c *convStage) pack() {
 // convBuffers is what a worker needs for a stage.
 type convBuffers struct {
 	x       []float32 // the padded input; its border stays zero
-	a       []float32 // the output of the convolution, activated unless poolFirst; then its gradient
-	q       []float32 // the pooled output before its activation, where that is needed
+	a       []float32 // the output of the convolution, activated; then its gradient
+	q       []float32 // the pooled output as it is before what follows, where that is needed
 	dx      []float32
 	acc     []float32 // gradients of the weights, lane by lane
-	accBias []float32
+	accBias []float32 // (3, maps, lane): of b, poolW, poolB
 	aView   view
 	// out is where the output goes, dout where its gradient comes from.
 	out, dout view
@@ -114,7 +122,7 @@ func (c *convStage) buffers(backward bool) *convBuffers {
 			b.aView.row = c.ow * block
 		}
 	}
-	if c.poolFirst && c.act.some && c.pool == op.Max && backward {
+	if backward && (c.post.some && c.pool == op.Max || c.pool == plan.Trainable) {
 		b.q = make([]float32, c.M*c.ph*c.pw*kernel.Lanes)
 	}
 	if !backward {
@@ -124,7 +132,7 @@ func (c *convStage) buffers(backward bool) *convBuffers {
 		b.dx = make([]float32, len(b.x))
 	}
 	b.acc = make([]float32, roundUp(len(c.packed), 16)*kernel.Lanes)
-	b.accBias = make([]float32, roundUp(c.M, 16)*kernel.Lanes)
+	b.accBias = make([]float32, 3*roundUp(c.M, 16)*kernel.Lanes)
 	return b
 }
 
@@ -155,15 +163,13 @@ func (c *convStage) forward(w *worker, b *convBuffers, set *kernel.Set, keep boo
 		}
 		if c.pool == "" {
 			for m := range c.M {
-				c.act.forward(w, into.at(m, row), into.at(m, row), c.ow)
+				c.pre.forward(w, into.at(m, row), into.at(m, row), c.ow)
 			}
 			continue
 		}
 		for m := range c.M {
 			a, out := into.at(m, row), b.out.at(m, y/2)
-			if !c.poolFirst {
-				c.act.forward(w, a, a, 2*c.ow)
-			}
+			c.pre.forward(w, a, a, 2*c.ow)
 			p := &w.pooling
 			*p = kernel.Pooling{X: a, Y: out, N: c.pw, XRow: c.ow * block}
 			if b.q != nil {
@@ -174,9 +180,13 @@ func (c *convStage) forward(w *worker, b *convBuffers, set *kernel.Set, keep boo
 			} else {
 				set.AvgPool(p)
 			}
-			if c.poolFirst {
-				c.act.forward(w, out, p.Y, c.pw)
+			pooled := p.Y
+			if c.pool == plan.Trainable {
+				w.elements = kernel.Elements{Dst: out, Src: pooled, N: c.pw, P: kernel.Param(4*c.poolW[m], c.poolB[m], 0)}
+				set.Affine(&w.elements)
+				pooled = out
 			}
+			c.post.forward(w, out, pooled, c.pw)
 		}
 	}
 }
@@ -220,35 +230,48 @@ func (c *convStage) backward(w *worker, b *convBuffers, set *kernel.Set) {
 // backwardRow goes back through the activation and the pooling of channel m,
 // for the rows from y on that make a row of the stage's output.
 func (c *convStage) backwardRow(w *worker, b *convBuffers, set *kernel.Set, m, y int) {
-	bias := kernel.At(b.accBias, m*kernel.Lanes)
+	maps := roundUp(c.M, 16)
+	sums := func(i int) unsafe.Pointer { return kernel.At(b.accBias, (i*maps+m)*kernel.Lanes) }
+	bias := sums(0)
 	if c.pool == "" {
-		c.act.backward(w, set, b.dout.at(m, y), b.out.at(m, y), bias, c.ow)
+		c.pre.backward(w, set, b.dout.at(m, y), b.out.at(m, y), bias, c.ow)
 		return
 	}
 	d, out := b.dout.at(m, y/2), b.out.at(m, y/2)
-	p := &w.pooling
-	*p = kernel.Pooling{X: b.aView.at(m, y), Y: out, DX: b.aView.at(m, y), DY: d, N: c.pw, XRow: c.ow * block, DXRow: c.ow * block}
-	if c.pool == op.Average && !c.poolFirst && c.act.slope != nil && c.act.polynomial {
-		p.Aux, p.P = bias, kernel.Param(c.act.deriv[0], c.act.deriv[1], c.act.deriv[2])
-		set.AvgSlope(p)
-		return
+	pooled := out
+	if b.q != nil {
+		pooled = kernel.At(b.q, (m*c.ph+y/2)*c.pw*kernel.Lanes)
 	}
-	if c.pool == op.Average && !c.poolFirst && c.act.some {
+	switch {
+	case c.pool == plan.Trainable:
+		c.post.backward(w, set, d, out, sums(2), c.pw)
+		w.elements = kernel.Elements{Dst: d, Src: pooled, Aux: sums(1), N: c.pw}
+		set.Dot(&w.elements)
+		w.elements = kernel.Elements{Dst: d, Src: d, N: c.pw, P: kernel.Param(4*c.poolW[m], 0, 0)}
+		set.Affine(&w.elements)
+	case c.post.some:
+		c.post.backward(w, set, d, out, unsafe.Pointer(&w.unused), c.pw)
+	}
+	p := &w.pooling
+	*p = kernel.Pooling{X: b.aView.at(m, y), Y: pooled, DX: b.aView.at(m, y), DY: d, N: c.pw, XRow: c.ow * block, DXRow: c.ow * block}
+	if c.pool != op.Max && c.pre.some {
 		// The slope differs within a window.
-		c.act.unpool(w, set, p, bias)
+		if c.pre.polynomial {
+			p.Aux, p.P = bias, kernel.Param(c.pre.deriv[0], c.pre.deriv[1], c.pre.deriv[2])
+			set.AvgSlope(p)
+		} else {
+			c.pre.unpool(w, set, p, bias)
+		}
 		return
 	}
 	// The slope at a maximum is that at the pooled value; and the sum over a
 	// window is what its pooled value gets.
-	c.act.backward(w, set, d, out, bias, c.pw)
-	if c.pool == op.Average {
+	c.pre.backward(w, set, d, pooled, bias, c.pw)
+	if c.pool == op.Max {
+		set.MaxUnpool(p)
+	} else {
 		set.AvgUnpool(p)
-		return
 	}
-	if b.q != nil {
-		p.Y = kernel.At(b.q, (m*c.ph+y/2)*c.pw*kernel.Lanes)
-	}
-	set.MaxUnpool(p)
 }
 
 // addWeights adds the weight gradients of the rows of the output from y on.
@@ -271,7 +294,7 @@ func (c *convStage) finishShard(w *worker, b *convBuffers, set *kernel.Set, shar
 	e := &w.elements
 	*e = kernel.Elements{Dst: kernel.At(out, 0), Src: kernel.At(b.acc, 0), N: len(c.packed)}
 	set.LaneSums(e)
-	*e = kernel.Elements{Dst: kernel.At(out, n), Src: kernel.At(b.accBias, 0), N: c.M}
+	*e = kernel.Elements{Dst: kernel.At(out, n), Src: kernel.At(b.accBias, 0), N: 3 * roundUp(c.M, 16)}
 	set.LaneSums(e)
 	clear(b.acc)
 	clear(b.accBias)
@@ -285,5 +308,23 @@ func (c *convStage) reduce(w *worker, set *kernel.Set, shards int) {
 		set.Descend(e)
 	}
 	copy(c.gw, c.shards)
-	copy(c.gb, c.shards[roundUp(len(c.packed), 16):])
+	if c.table != nil {
+		area := c.K * c.K
+		for m := range c.M {
+			for ch := range c.C {
+				if !c.table.Connected(m, ch) {
+					clear(c.gw[(m*c.C+ch)*area:][:area])
+				}
+			}
+		}
+	}
+	rest, maps := c.shards[roundUp(len(c.packed), 16):], roundUp(c.M, 16)
+	copy(c.gb, rest)
+	if c.pool != plan.Trainable {
+		return
+	}
+	for m := range c.M {
+		c.gradPoolW[m] = 4 * rest[maps+m] // the mean was kept, not the sum
+	}
+	copy(c.gradPoolB, rest[2*maps:])
 }

@@ -45,7 +45,7 @@ func program(t testing.TB, cfg lenet.Config, batch int, seed uint64) *engine.Pro
 func programOf(g *lenet.Graph, cfg lenet.Config) *engine.Program {
 	return &engine.Program{
 		Graph: g.Graph, Images: g.Images, Labels: g.Labels, Logits: g.Logits, Probabilities: g.Probabilities,
-		Loss: g.Loss, Hits: g.Hits, Params: g.Params, Grads: g.Grads, Scale: cfg.Input.Scale, Offset: cfg.Input.Offset,
+		Loss: g.Loss, Hits: g.Hits, Params: g.Params, Grads: g.Grads, Scale: cfg.Input.Scale, Offset: cfg.Input.Offset, Padding: cfg.Input.Padding,
 	}
 }
 
@@ -68,19 +68,23 @@ func randomBatch(cfg lenet.Config, n int, seed uint64) engine.Batch {
 // randomConfig makes a network that is no variant.
 func randomConfig(rng *rand.Rand) lenet.Config {
 	acts := []lenet.Activation{lenet.ActNone, lenet.ActSigmoid, lenet.ActTanh, lenet.ActScaledTanh, lenet.ActReLU}
-	pools := []lenet.Pool{lenet.PoolNone, lenet.PoolAverage, lenet.PoolMax}
+	pools := []lenet.Pool{lenet.PoolNone, lenet.PoolAverage, lenet.PoolMax, lenet.PoolTrainable}
 	for {
 		cfg := lenet.Config{
 			Name:            "random",
-			Input:           lenet.Input{Channels: 1 + rng.IntN(3), Height: 5 + rng.IntN(20), Width: 5 + rng.IntN(20), Scale: 1.0 / 255, Offset: -0.3},
+			Input:           lenet.Input{Channels: 1 + rng.IntN(3), Height: 5 + rng.IntN(20), Width: 5 + rng.IntN(20), Scale: 1.0 / 255, Offset: -0.3, Padding: rng.IntN(3) * rng.IntN(2)},
 			DenseActivation: acts[rng.IntN(5)], Classes: 2 + rng.IntN(20),
 		}
 		for range rng.IntN(4) {
 			k := 1 + rng.IntN(7)
-			cfg.Blocks = append(cfg.Blocks, lenet.Block{
+			b := lenet.Block{
 				Channels: 1 + rng.IntN(9), Kernel: k, Padding: rng.IntN(k), Activation: acts[rng.IntN(5)],
-				Pool: pools[rng.IntN(3)], PoolFirst: rng.IntN(2) == 0,
-			})
+				Pool: pools[rng.IntN(4)], PoolFirst: rng.IntN(2) == 0,
+			}
+			if b.Pool != lenet.PoolNone && !b.PoolFirst {
+				b.PoolActivation = acts[rng.IntN(5)]
+			}
+			cfg.Blocks = append(cfg.Blocks, b)
 		}
 		for range rng.IntN(3) {
 			cfg.Dense = append(cfg.Dense, 1+rng.IntN(40))
@@ -129,7 +133,7 @@ func TestParity(t *testing.T) {
 		configs = append(configs, cfg)
 	}
 	rng := rand.New(rand.NewPCG(11, 12))
-	for range 30 {
+	for range 60 {
 		configs = append(configs, randomConfig(rng))
 	}
 	for i, cfg := range configs {

@@ -29,7 +29,8 @@ type denseStage struct {
 
 func newDenseStage(s *plan.Stage, set *kernel.Set, rows int, backward bool) *denseStage {
 	w := s.Weight.Shape()
-	d := &denseStage{I: w[1], O: w[0], ip: roundUp(w[1], 16), op: roundUp(w[0], 16), gradX: s.GradX != nil}
+	inputs := w.TotalSize() / w[0] // a convolution that is dense has them in three dimensions
+	d := &denseStage{I: inputs, O: w[0], ip: roundUp(inputs, 16), op: roundUp(w[0], 16), gradX: s.GradX != nil}
 	for _, st := range s.Steps {
 		d.act = newActivation(set, st.Activation)
 	}

@@ -30,16 +30,18 @@ const maxShards = 16
 
 // An Engine is an [engine.Engine] on the CPU.
 type Engine struct {
-	prog    *engine.Program
-	plan    *plan.Plan
-	set     *kernel.Set
-	threads int // at most; 0 means GOMAXPROCS
-	convs   []*convStage
-	denses  []*denseStage
-	classes int
-	packs   []packRow
-	size    int // bytes in an image
-	limits  engine.Limits
+	prog      *engine.Program
+	plan      *plan.Plan
+	set       *kernel.Set
+	threads   int // at most; 0 means GOMAXPROCS
+	convs     []*convStage
+	denses    []*denseStage
+	classes   int
+	codes     *codes // nil: the last dense stage puts out the logits
+	criterion op.CrossEntropy
+	packs     []packRow
+	size      int // bytes in an image
+	limits    engine.Limits
 
 	batch         engine.Batch
 	count, blocks int // of what is loaded
@@ -130,6 +132,12 @@ func newEngine(prog *engine.Program, p *plan.Plan, threads int, set *kernel.Set)
 			}
 			w, b := index[s.Weight], index[s.Bias]
 			c.w, c.b, c.gw, c.gb = e.params[w], e.params[b], e.grads[w], e.grads[b]
+			for _, st := range s.Steps {
+				if st.Pool == plan.Trainable {
+					w, b := index[st.Weight], index[st.Bias]
+					c.poolW, c.poolB, c.gradPoolW, c.gradPoolB = e.params[w], e.params[b], e.grads[w], e.grads[b]
+				}
+			}
 			e.convs = append(e.convs, c)
 			if p.Backward {
 				e.products = append(e.products, part{conv: c, parts: 1})
@@ -151,7 +159,11 @@ func newEngine(prog *engine.Program, p *plan.Plan, threads int, set *kernel.Set)
 			}
 		}
 	}
-	e.classes = e.denses[len(e.denses)-1].O
+	out := p.Stages[len(p.Stages)-1]
+	e.classes, e.criterion = e.denses[len(e.denses)-1].O, out.Criterion
+	if out.Codes != nil {
+		e.codes, e.classes = newCodes(out.Codes), out.Codes.Classes
+	}
 	e.zeros = make([]byte, e.size)
 	e.runs = runs(e.params)
 	e.prepared = make([]kernel.Fingerprint, len(e.runs))
@@ -368,6 +380,8 @@ func (e *Engine) descend(worker, task int) {
 	if c := p.conv; c != nil {
 		e.subtract(w, c.w, c.gw)
 		e.subtract(w, c.b, c.gb)
+		e.subtract(w, c.poolW, c.gradPoolW)
+		e.subtract(w, c.poolB, c.gradPoolB)
 	} else {
 		d := p.dense
 		e.subtract(w, d.w[p.lo*d.I:p.hi*d.I], d.gw[p.lo*d.I:p.hi*d.I])
@@ -437,59 +451,4 @@ func Describe(threads int) string {
 		return err.Error()
 	}
 	return describe(set, threads)
-}
-
-// output computes the losses, the hits, the gradient of the logits and the
-// probabilities of block b, lane by lane.
-func (e *Engine) output(w *worker, b int) {
-	last := w.denses[len(e.denses)-1]
-	y, k := last.y, e.classes
-	total, hits := 0.0, 0
-	scale := 1 / float32(e.count)
-	for l := range kernel.Lanes {
-		n := b*kernel.Lanes + l
-		if n >= e.count { // an empty row
-			if last.dy != nil {
-				for c := range k {
-					last.dy[c*kernel.Lanes+l] = 0
-				}
-			}
-			continue
-		}
-		row := e.logits[n*k:][:k]
-		for c := range row {
-			row[c] = y[c*kernel.Lanes+l]
-		}
-		best := op.ArgMax(row)
-		top := row[best]
-		var sum float32
-		for c, v := range row {
-			p := kernel.Exp(v - top)
-			w.exps[c] = p
-			sum += p
-		}
-		if e.probabilities != nil {
-			for c, p := range w.exps[:k] {
-				e.probabilities[n*k+c] = p / sum
-			}
-		}
-		if e.prog.Labels == nil {
-			continue
-		}
-		label := int(e.batch.Labels[e.batch.Row(n)])
-		if best == label {
-			hits++
-		}
-		total += math.Log(float64(sum)) + float64(top) - float64(row[label])
-		if last.dy != nil {
-			for c, p := range w.exps[:k] {
-				p /= sum
-				if c == label {
-					p--
-				}
-				last.dy[c*kernel.Lanes+l] = p * scale
-			}
-		}
-	}
-	e.losses[b], e.hits[b] = total, hits
 }

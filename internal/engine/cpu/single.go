@@ -26,7 +26,10 @@ type Single struct {
 	params [][]float32
 	prints []kernel.Fingerprint
 	loaded bool
+	codes  *op.Codes // nil: the last dense layer puts out the logits
 	limits engine.Limits
+	height int // of the image with its padding
+	width  int
 
 	logits, probabilities []float32
 }
@@ -85,6 +88,11 @@ func newSingle(prog *engine.Program, p *plan.Plan, set *kernel.Set) (*Single, er
 				return nil, err
 			}
 			c.w, c.b = values[st.Weight], values[st.Bias]
+			for _, step := range st.Steps {
+				if step.Pool == plan.Trainable {
+					c.poolW, c.poolB = values[step.Weight], values[step.Bias]
+				}
+			}
 			sc := newSingleConv(c, set)
 			if n := len(s.convs); n > 0 {
 				s.convs[n-1].lead(sc, set)
@@ -96,14 +104,20 @@ func newSingle(prog *engine.Program, p *plan.Plan, set *kernel.Set) (*Single, er
 			s.addDense(d, set)
 		}
 	}
+	shape := prog.Images.Shape()
+	s.height, s.width = shape[2], shape[3]
+	s.background()
 	for b := range s.pixels {
 		s.pixels[b] = prog.Scale*float32(b) + prog.Offset
 	}
 	last := s.denses[len(s.denses)-1]
 	s.logits = last.out[:last.O]
-	s.probabilities = make([]float32, last.O)
+	if out := p.Stages[len(p.Stages)-1]; out.Codes != nil {
+		s.codes, s.logits = out.Codes, make([]float32, out.Codes.Classes)
+	}
+	s.probabilities = make([]float32, len(s.logits))
 	for node, v := range map[*gorgonia.Node][]float32{prog.Logits: s.logits, prog.Probabilities: s.probabilities} {
-		if err := gorgonia.UnsafeLet(node, tensor.New(tensor.WithShape(1, last.O), tensor.WithBacking(v))); err != nil {
+		if err := gorgonia.UnsafeLet(node, tensor.New(tensor.WithShape(1, len(v)), tensor.WithBacking(v))); err != nil {
 			return nil, fmt.Errorf("cpu: binding %v: %w", node, err)
 		}
 	}
@@ -130,7 +144,7 @@ func newSingleConv(c *convStage, set *kernel.Set) *singleConv {
 // what is written beyond its rows must fall into their slack.
 func (c *singleConv) lead(next *singleConv, set *kernel.Set) {
 	across := (c.ow + 15) / 16
-	if next.pad != 0 || c.pool == "" || c.M*across >= c.ow*c.mp/16 || 16*across+c.K-1 > c.stride || 8*across > next.stride {
+	if next.pad != 0 || c.pool == "" || c.pool == plan.Trainable || c.M*across >= c.ow*c.mp/16 || 16*across+c.K-1 > c.stride || 8*across > next.stride {
 		return
 	}
 	c.next, c.across = next, across
@@ -150,9 +164,7 @@ func (c *singleConv) runAcross(w *worker, set *kernel.Set) {
 		k.X, k.Out = kernel.At(c.in, y*c.stride), kernel.At(c.a, y*width)
 		c.tiling.Run(k)
 	}
-	if !c.poolFirst {
-		c.act.forward(w, kernel.At(c.a, 0), kernel.At(c.a, 0), len(c.a)/16)
-	}
+	c.pre.forward(w, kernel.At(c.a, 0), kernel.At(c.a, 0), len(c.a)/16)
 	pool := set.AvgRow
 	if c.pool == op.Max {
 		pool = set.MaxRow
@@ -164,10 +176,10 @@ func (c *singleConv) runAcross(w *worker, set *kernel.Set) {
 			pool(&w.pooling)
 		}
 	}
-	if c.poolFirst { // the slack of the rows too
-		c.act.forward(w, kernel.At(in, 0), kernel.At(in, 0), c.M*c.ph*stride/16)
-		for i := c.M * c.ph * stride &^ 15; c.act.some && i < c.M*c.ph*stride; i++ {
-			in[i] = c.act.f.Eval(in[i])
+	if c.post.some { // the slack of the rows too
+		c.post.forward(w, kernel.At(in, 0), kernel.At(in, 0), c.M*c.ph*stride/16)
+		for i := c.M * c.ph * stride &^ 15; i < c.M*c.ph*stride; i++ {
+			in[i] = c.post.f.Eval(in[i])
 		}
 	}
 }
@@ -213,22 +225,44 @@ func (s *Single) Load(b engine.Batch) error {
 	size := s.limits.ImageSize
 	image := b.Images[b.Row(0)*size:][:size]
 	s.loaded = true
-	if len(s.convs) == 0 {
-		for i, v := range image {
-			s.denses[0].in[i] = s.pixels[v]
+	in, height, width, inner := s.denses[0].in, s.height, s.width, s.prog.Padding
+	if len(s.convs) > 0 {
+		c := s.convs[0]
+		in, height, width, inner = c.in, c.hp, c.stride, inner+c.pad
+	}
+	h, w := s.height-2*s.prog.Padding, s.width-2*s.prog.Padding
+	for at := 0; len(image) > 0; at++ {
+		row := in[(at/h*height+at%h+inner)*width+inner:][:w]
+		for x, v := range image[:w] {
+			row[x] = s.pixels[v]
 		}
-		return nil
+		image = image[w:]
+	}
+	return nil
+}
+
+// background fills the padding of the image, which is not that of the
+// convolution.
+func (s *Single) background() {
+	if s.prog.Padding == 0 {
+		return
+	}
+	if len(s.convs) == 0 {
+		in := s.denses[0].in
+		for i := range in {
+			in[i] = s.prog.Offset
+		}
+		return
 	}
 	c := s.convs[0]
 	for ch := range c.C {
 		for y := range c.H {
 			row := c.in[(ch*c.hp+y+c.pad)*c.stride+c.pad:][:c.W]
-			for x, v := range image[(ch*c.H+y)*c.W:][:c.W] {
-				row[x] = s.pixels[v]
+			for x := range row {
+				row[x] = s.prog.Offset
 			}
 		}
 	}
-	return nil
 }
 
 // RunAll predicts.
@@ -255,12 +289,18 @@ func (s *Single) RunAll() error {
 		d.tiling.Run(&s.worker.correlation)
 		d.act.forward(&s.worker, kernel.At(d.out, 0), kernel.At(d.out, 0), d.op/16)
 	}
-	top := s.logits[op.ArgMax(s.logits)]
-	var sum float32
-	for i, v := range s.logits {
-		s.probabilities[i] = kernel.Exp(v - top)
-		sum += s.probabilities[i]
+	if s.codes != nil {
+		x := s.denses[len(s.denses)-1].out
+		for k := range s.logits {
+			var total float32
+			for i, c := range s.codes.Values[k*s.codes.Width:][:s.codes.Width] {
+				d := x[i] - float32(c)
+				total -= d * d
+			}
+			s.logits[k] = total
+		}
 	}
+	_, sum := exponentials(s.probabilities, s.logits, s.logits[op.ArgMax(s.logits)])
 	for i := range s.probabilities {
 		s.probabilities[i] /= sum
 	}
@@ -280,9 +320,7 @@ func (c *singleConv) run(w *worker, set *kernel.Set) {
 		c.tiling.Run(k)
 	}
 	vectors := c.mp / 16
-	if !c.poolFirst {
-		c.act.forward(w, kernel.At(c.a, 0), kernel.At(c.a, 0), c.oh*c.ow*vectors)
-	}
+	c.pre.forward(w, kernel.At(c.a, 0), kernel.At(c.a, 0), c.oh*c.ow*vectors)
 	if c.pool == "" {
 		return
 	}
@@ -298,9 +336,15 @@ func (c *singleConv) run(w *worker, set *kernel.Set) {
 	} else {
 		c.poolWide()
 	}
-	if c.poolFirst {
-		c.act.forward(w, kernel.At(c.out, 0), kernel.At(c.out, 0), c.ph*c.pw*vectors)
+	if c.pool == plan.Trainable {
+		for i := range c.ph * c.pw {
+			pixel := c.out[i*c.mp:][:c.M]
+			for m := range pixel {
+				pixel[m] = 4*c.poolW[m]*pixel[m] + c.poolB[m]
+			}
+		}
 	}
+	c.post.forward(w, kernel.At(c.out, 0), kernel.At(c.out, 0), c.ph*c.pw*vectors)
 }
 
 // poolWide pools pixels of more than one vector.

@@ -22,6 +22,9 @@ type worker struct {
 	print         kernel.Fingerprint
 	exps          [256]float32
 	rows          []float32 // two rows of a gradient
+	unused        [kernel.Lanes]float32
+	scores        []float32 // (classes, lane), if there are codes
+	dscores       []float32
 	convs         []*convBuffers
 	denses        []*denseBuffers
 }
@@ -42,8 +45,18 @@ func (e *Engine) hire() {
 func (e *Engine) newWorker() *worker {
 	w := &worker{}
 	backward := e.plan.Backward
-	for _, c := range e.convs {
-		w.convs = append(w.convs, c.buffers(backward))
+	if e.codes != nil {
+		w.scores, w.dscores = make([]float32, e.classes*kernel.Lanes), make([]float32, e.classes*kernel.Lanes)
+	}
+	for i, c := range e.convs {
+		b := c.buffers(backward)
+		if i == 0 && e.prog.Padding > 0 { // the padding of the image is background
+			for k := range b.x {
+				b.x[k] = e.prog.Offset
+			}
+			e.clearPadding(c, b)
+		}
+		w.convs = append(w.convs, b)
 	}
 	for i, d := range e.denses {
 		b := &denseBuffers{y: make([]float32, d.op*kernel.Lanes)}
@@ -55,6 +68,11 @@ func (e *Engine) newWorker() *worker {
 			b.x, b.dx = w.denses[i-1].y, w.denses[i-1].dy
 		} else {
 			b.x = make([]float32, d.ip*kernel.Lanes)
+			if len(e.convs) == 0 {
+				for k := range d.I * kernel.Lanes {
+					b.x[k] = e.prog.Offset // the padding of the image
+				}
+			}
 			if backward {
 				b.dx = make([]float32, d.ip*kernel.Lanes)
 			}
@@ -80,6 +98,19 @@ func (e *Engine) newWorker() *worker {
 	return w
 }
 
+// clearPadding makes the convolution's own padding zero again.
+func (e *Engine) clearPadding(c *convStage, b *convBuffers) {
+	for ch := range c.C {
+		for y := range c.hp {
+			for x := range c.wp {
+				if y < c.pad || y >= c.hp-c.pad || x < c.pad || x >= c.wp-c.pad {
+					clear(b.x[((ch*c.hp+y)*c.wp+x)*kernel.Lanes:][:kernel.Lanes])
+				}
+			}
+		}
+	}
+}
+
 // packRow is 16 pixels: where they are in an image, and where they go.
 type packRow struct {
 	at  int // the offset in the image, in bytes
@@ -100,14 +131,17 @@ func (e *Engine) planPacking() {
 			e.packs = append(e.packs, packRow{at + x, dst + x*kernel.Lanes, 16})
 		}
 	}
-	if len(e.convs) == 0 {
-		row(0, 0, e.size)
-		return
+	shape, pad := e.prog.Images.Shape(), e.prog.Padding
+	// The geometry of the buffer that the images go to.
+	height, width, inner := shape[2], shape[3], pad
+	if len(e.convs) > 0 {
+		c := e.convs[0]
+		height, width, inner = c.hp, c.wp, pad+c.pad
 	}
-	c := e.convs[0]
-	for ch := range c.C {
-		for y := range c.H {
-			row((ch*c.H+y)*c.W, ((ch*c.hp+y+c.pad)*c.wp+c.pad)*kernel.Lanes, c.W)
+	h, w := shape[2]-2*pad, shape[3]-2*pad
+	for ch := range shape[1] {
+		for y := range h {
+			row((ch*h+y)*w, ((ch*height+y+inner)*width+inner)*kernel.Lanes, w)
 		}
 	}
 }

@@ -195,6 +195,46 @@ func elementwise() {
 			VANDPS(t, d, d)
 		}
 	})
+	// dst = p0 * src + p1
+	{
+		const name = "affine"
+		a := begin(name)
+		var v vecs
+		p0, p1, x := v.one(), v.one(), v.one()
+		VBROADCASTSS(word(a, eP0), p0)
+		VBROADCASTSS(word(a, eP1), p1)
+		dst, src, n := arg(a, eDst), arg(a, eSrc), arg(a, eN)
+		each(name, n, []Register{dst, src}, func() {
+			VMOVUPS(Mem{Base: src}, x)
+			VFMADD213PS(p1, p0, x)
+			VMOVUPS(x, Mem{Base: dst})
+		})
+		end()
+	}
+	// aux[0:16] += sum of dst * src
+	{
+		const name = "dot"
+		a := begin(name)
+		var v vecs
+		sum, x := v.one(), v.one()
+		dst, src, aux, n := arg(a, eDst), arg(a, eSrc), arg(a, eAux), GP64()
+		halves(name, []Register{dst, src, aux}, func() {
+			dp, sp := GP64(), GP64()
+			MOVQ(dst, dp)
+			MOVQ(src, sp)
+			MOVQ(word(a, eN), n)
+			VMOVUPS(Mem{Base: aux}, sum)
+			Label(name + "_loop")
+			VMOVUPS(Mem{Base: sp}, x)
+			VFMADD231PS(Mem{Base: dp}, x, sum)
+			ADDQ(Imm(64), dp)
+			ADDQ(Imm(64), sp)
+			DECQ(n)
+			JNZ(LabelRef(name + "_loop"))
+			VMOVUPS(sum, Mem{Base: aux})
+		})
+		end()
+	}
 	// aux[0:16] += sum of src
 	sum()
 	fingerprint()

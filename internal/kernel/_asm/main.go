@@ -112,7 +112,7 @@ func declarations() []byte {
 	}
 	singles := []struct{ field, name, arg string }{
 		{"Sigmoid", "sigmoid", "Elements"}, {"ReLU", "relu", "Elements"}, {"Slope", "slope", "Elements"},
-		{"ReLUSlope", "reluslope", "Elements"}, {"Sum", "sum", "Elements"}, {"Fold", "fingerprint", "Elements"}, {"LaneSums", "lanes", "Elements"},
+		{"ReLUSlope", "reluslope", "Elements"}, {"Sum", "sum", "Elements"}, {"Affine", "affine", "Elements"}, {"Dot", "dot", "Elements"}, {"Fold", "fingerprint", "Elements"}, {"LaneSums", "lanes", "Elements"},
 		{"Descend", "descend", "Elements"}, {"AvgPool", "avgpool", "Pooling"}, {"MaxPool", "maxpool", "Pooling"},
 		{"AvgUnpool", "avgunpool", "Pooling"}, {"MaxUnpool", "maxunpool", "Pooling"}, {"AvgSlope", "avgslope", "Pooling"},
 		{"AvgRow", "avgrow", "Pooling"}, {"MaxRow", "maxrow", "Pooling"},
