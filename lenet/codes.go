@@ -1,40 +1,35 @@
 package lenet
 
-import "example.com/lenet5/internal/op"
+import (
+	_ "embed"
 
-// codeWidth is the number of pixels of a bitmap, 7 wide and 12 high: the units
-// of layer F6.
-const codeWidth = 7 * 12
+	"example.com/lenet5/internal/op"
+)
 
-// digitCodes are stylised images of the digits, drawn after Figure 3 of LeCun
-// et al. 1998: the centres of the output units. '#' is +1, '.' is -1. The
-// paper gives no table of them; these are drawn anew.
-var digitCodes = [10][12]string{
-	{".......", "..###..", ".##.##.", "##...##", "##...##", "##...##", "##...##", "##...##", ".##.##.", "..###..", ".......", "......."},
-	{".......", "...##..", "..###..", ".####..", "...##..", "...##..", "...##..", "...##..", "...##..", ".######", ".......", "......."},
-	{".......", ".#####.", "##...##", ".....##", "....##.", "...##..", "..##...", ".##....", "##.....", "#######", ".......", "......."},
-	{".......", "#######", ".....##", "....##.", "...##..", "..####.", ".....##", ".....##", "##...##", ".#####.", ".......", "......."},
-	{".......", "....##.", "...###.", "..####.", ".##.##.", "##..##.", "#######", "....##.", "....##.", "....##.", ".......", "......."},
-	{".......", "#######", "##.....", "##.....", "######.", ".....##", ".....##", ".....##", "##...##", ".#####.", ".......", "......."},
-	{".......", "..####.", ".##....", "##.....", "######.", "##...##", "##...##", "##...##", "##...##", ".#####.", ".......", "......."},
-	{".......", "#######", "##...##", ".....##", "....##.", "....##.", "...##..", "...##..", "..##...", "..##...", ".......", "......."},
-	{".......", ".#####.", "##...##", "##...##", ".#####.", ".#####.", "##...##", "##...##", "##...##", ".#####.", ".......", "......."},
-	{".......", ".#####.", "##...##", "##...##", "##...##", ".######", ".....##", ".....##", "....##.", ".####..", ".......", "......."},
-}
+// The output units of [OutputRBF] have a bitmap of a digit each, 7 pixels wide
+// and 12 high: as many pixels as layer F6 has units.
+const (
+	codeWidth  = 7 * 12
+	codeDigits = 10
+)
+
+// codesText are the bitmaps, stylised digits drawn after Figure 3 of LeCun et
+// al. 1998: '#' is +1, '.' is -1. The paper prints no table of them; these are
+// drawn anew.
+//
+//go:embed codes.txt
+var codesText string
 
 // newCodes returns the centres for a number of classes.
 func newCodes(classes int) *op.Codes {
-	values := make([]int8, 0, classes*codeWidth)
-	for _, digit := range digitCodes[:classes] {
-		for _, row := range digit {
-			for _, pixel := range row {
-				v := int8(-1)
-				if pixel == '#' {
-					v = 1
-				}
-				values = append(values, v)
-			}
+	values := make([]int8, 0, codeDigits*codeWidth)
+	for _, pixel := range codesText {
+		switch pixel {
+		case '#':
+			values = append(values, 1)
+		case '.':
+			values = append(values, -1)
 		}
 	}
-	return op.NewCodes(classes, codeWidth, values)
+	return op.NewCodes(classes, codeWidth, values[:classes*codeWidth])
 }

@@ -305,9 +305,9 @@ func (c Config) layers() ([]layer, error) {
 		units = width
 	}
 	if c.Output == OutputRBF {
-		if len(c.Dense) == 0 || units != codeWidth || c.Classes > len(digitCodes) {
+		if len(c.Dense) == 0 || units != codeWidth || c.Classes > codeDigits {
 			return nil, bad("output: the bitmaps are of %d digits, 7x12; they need a last hidden layer of %d units and at most %d classes, and there are %d and %d",
-				len(digitCodes), codeWidth, len(digitCodes), units, c.Classes)
+				codeDigits, codeWidth, codeDigits, units, c.Classes)
 		}
 		ls = append(ls, layer{name: "rbf", kind: layerRBF, in: [3]int{units, 1, 1}, out: [3]int{c.Classes, 1, 1}})
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"gorgonia.org/gorgonia"
@@ -219,6 +220,83 @@ func TestFiniteDifferences(t *testing.T) {
 	if rel := relL2(got, want); !(rel < 2e-3) {
 		t.Errorf("relative error %.2g of the gradients against differences of the loss", rel)
 	}
+}
+
+// TestVariantDifferences moves each parameter tensor of every variant along a
+// direction and watches the loss.
+func TestVariantDifferences(t *testing.T) {
+	for _, name := range Variants() {
+		t.Run(name, func(t *testing.T) {
+			cfg, _ := Variant(name)
+			n, err := New(cfg, Seed(4))
+			if err != nil {
+				t.Fatal(err)
+			}
+			b := randomBatch(cfg, 5, 3)
+			tr, err := n.NewTrainer(6)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer tr.Close()
+			loss := func() float64 {
+				s, err := tr.Step(b, Update{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return s.Loss
+			}
+			start := loss()
+			var grads [][]float32
+			for _, g := range tr.Gradients() {
+				grads = append(grads, slices.Clone(g))
+			}
+			rng := rand.New(rand.NewPCG(1, 2))
+			for k, g := range grads {
+				// Half along the gradient, so that the slope stands out from
+				// the rounding of the loss, and half anywhere. The steps cross
+				// kinks of ReLU and of max pooling, hence the tolerance.
+				p, direction := n.params[k], make([]float64, len(g))
+				var norm, length float64
+				for i, v := range g {
+					direction[i] = rng.NormFloat64()
+					norm += float64(v) * float64(v)
+					length += direction[i] * direction[i]
+				}
+				norm, length = math.Sqrt(norm), math.Sqrt(length)
+				want := 0.0
+				for i, v := range g {
+					direction[i] = direction[i]/length + float64(v)/norm
+					if !n.layerOf(k).connections().Connected(i/(len(g)/p.Shape[0]), i%(len(g)/p.Shape[0])/25) {
+						direction[i] = 0
+					}
+					want += direction[i] * float64(v)
+				}
+				old := slices.Clone(p.Data)
+				move := func(h float64) float64 {
+					for i := range old {
+						p.Data[i] = old[i] + float32(h*direction[i])
+					}
+					return loss()
+				}
+				h := min(2e-4*max(1, start/4)/norm, 1e-2)
+				got := (move(h) - move(-h)) / (2 * h)
+				copy(p.Data, old)
+				if math.Abs(got-want) > 0.05*math.Abs(want) {
+					t.Errorf("%s: slope %.6g, gradient says %.6g", p.Name, got, want)
+				}
+			}
+		})
+	}
+}
+
+// layerOf is the layer of the k-th parameter, if that is a weight.
+func (n *Net) layerOf(k int) layer {
+	for _, l := range n.layers {
+		if l.name+".weight" == n.params[k].Name {
+			return l
+		}
+	}
+	return layer{}
 }
 
 // TestPartialBatch: the empty rows of a padded batch change nothing.

@@ -23,6 +23,7 @@ func TestShapes(t *testing.T) {
 		{Sigmoid(), "28x28x6 14x14x6 10x10x16 5x5x16 400 120 84 10", 61706},
 		{Modern(), "28x28x6 14x14x6 10x10x16 5x5x16 400 120 84 10", 61706},
 		{ReLU(), "26x26x6 13x13x6 11x11x16 5x5x16 400 120 84 10", 60074},
+		{LeCun98(), "28x28x6 14x14x6 10x10x16 5x5x16 1x1x120 120 84 10", 60000},
 	} {
 		n, err := New(c.cfg)
 		if err != nil {
@@ -62,6 +63,17 @@ func TestConfigErrors(t *testing.T) {
 		"huge channels":      {func(c *Config) { c.Blocks[0].Channels = math.MaxInt }, "block 1"},
 		"empty layer":        {func(c *Config) { c.Dense[1] = 0 }, "fc2"},
 		"dense activation":   {func(c *Config) { c.DenseActivation = "cube" }, "dense activation"},
+		"input padding":      {func(c *Config) { c.Input.Padding = -1 }, "input: padding"},
+		"unknown output":     {func(c *Config) { c.Output = "tree" }, "tree"},
+		"codes too narrow":   {func(c *Config) { c.Output = OutputRBF; c.Dense = []int{85} }, "hidden layer of 84"},
+		"codes, no layer":    {func(c *Config) { c.Output = OutputRBF; c.Dense = nil }, "hidden layer of 84"},
+		"too few codes":      {func(c *Config) { c.Output = OutputRBF; c.Classes = 11 }, "10 classes"},
+		"short table":        {func(c *Config) { c.Blocks[1].Connections = []string{"XXXXXX"} }, "block 2: 1 rows of connections"},
+		"narrow table":       {func(c *Config) { c.Blocks[0].Connections = []string{"X", "X", "X", "XX", "X", "X"} }, "channel 3"},
+		"unconnected map":    {func(c *Config) { c.Blocks[0].Connections = []string{"X", ".", "X", "X", "X", "X"} }, "channel 1"},
+		"foreign mark":       {func(c *Config) { c.Blocks[0].Connections = []string{"X", "X", "x", "X", "X", "X"} }, "channel 2"},
+		"nothing pooled":     {func(c *Config) { c.Blocks[0].Pool = ""; c.Blocks[0].PoolActivation = ActReLU }, "after the pooling"},
+		"two activations":    {func(c *Config) { c.Blocks[0].PoolFirst = true; c.Blocks[0].PoolActivation = ActReLU }, "after the pooling"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := Sigmoid()
@@ -71,6 +83,46 @@ func TestConfigErrors(t *testing.T) {
 				t.Errorf("net %v, error %v; want one that mentions %q", n, err, c.want)
 			}
 		})
+	}
+}
+
+// TestLeCun98Parameters: the counts of the paper, layer by layer, and the
+// absent kernels stay zero through training.
+func TestLeCun98Parameters(t *testing.T) {
+	n, err := New(LeCun98())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]int{"conv1": 156, "pool1": 12, "conv2": 1516, "pool2": 32, "conv3": 48120, "flatten": 0, "fc1": 10164, "rbf": 0}
+	for _, s := range n.Shapes() {
+		if s.Params != want[s.Name] {
+			t.Errorf("%s: %d parameters, want %d", s.Name, s.Params, want[s.Name])
+		}
+	}
+	tr, err := n.NewTrainer(8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tr.Close()
+	before := slices.Clone(n.param("conv2.weight").Data)
+	for range 3 {
+		if _, err := tr.Step(randomBatch(n.cfg, 8, 1), Update{LearningRate: 0.01}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c3, absent := n.layers[2], 0
+	for i, w := range n.param("conv2.weight").Data {
+		switch connected := c3.connections().Connected(i/150, i%150/25); {
+		case !connected && (w != 0 || math.Signbit(float64(w))):
+			t.Fatalf("weight %d of an absent kernel is %v", i, w)
+		case !connected:
+			absent++
+		case w == before[i]:
+			t.Fatalf("weight %d is not trained", i)
+		}
+	}
+	if absent != 36*25 {
+		t.Errorf("%d absent weights, want 36 kernels of 25", absent)
 	}
 }
 
@@ -176,7 +228,7 @@ func TestConcurrentPrediction(t *testing.T) {
 }
 
 func TestSaveLoad(t *testing.T) {
-	for _, cfg := range []Config{small(), Sigmoid(), ReLU(), Modern()} {
+	for _, cfg := range []Config{small(), Sigmoid(), ReLU(), Modern(), LeCun98()} {
 		n, _ := New(cfg, Seed(4))
 		randomize(n, 11)
 		path := filepath.Join(t.TempDir(), "model.safetensors")

@@ -102,7 +102,6 @@ type compiler struct {
 	children map[*gorgonia.Node]gorgonia.Nodes
 	stageOf  map[*gorgonia.Node]*Stage // of non-input nodes
 	flat     map[*gorgonia.Node]*gorgonia.Node
-	flatUsed map[*gorgonia.Node]*Stage
 	// gradOf is the node of the gradient with respect to a forward node.
 	gradOf map[*gorgonia.Node]*gorgonia.Node
 	last   *gorgonia.Node // the forward node that the next stage must take
