@@ -23,7 +23,7 @@ func benchmarkSet(cfg Config) Batch {
 
 // eachSetting runs f for variants, batch sizes, threads and instruction sets.
 func eachSetting(b *testing.B, batches, threads []int, f func(b *testing.B, n *Net, batch int)) {
-	for _, v := range []string{"sigmoid", "relu", "modern"} {
+	for _, v := range Variants() {
 		for _, batch := range batches {
 			for _, t := range threads {
 				for _, set := range kernel.Available() {

@@ -127,9 +127,15 @@ const (
 
 // Defaults are the training settings that a network comes with.
 type Defaults struct {
-	BatchSize    int     `json:"batch_size,omitempty"`
+	BatchSize int `json:"batch_size,omitempty"`
+	// LearningRate is that of Optimizer, which is a name that
+	// train.NewOptimizer knows; empty means plain gradient descent.
 	LearningRate float64 `json:"learning_rate,omitempty"`
-	Epochs       int     `json:"epochs,omitempty"`
+	Optimizer    string  `json:"optimizer,omitempty"`
+	// Schedule is a name that train.NewSchedule knows; empty means a constant
+	// learning rate.
+	Schedule string `json:"schedule,omitempty"`
+	Epochs   int    `json:"epochs,omitempty"`
 }
 
 // maxElements bounds every tensor of a network, so that a mistyped size is an

@@ -52,12 +52,12 @@ const (
 // Graph builds the graph for training: loss, hits and symbolic gradients, for
 // batches of at most batch examples. It can be run by
 // gorgonia.NewTapeMachine.
-func (n *Net) Graph(batch int) (*Graph, error) { return n.graph(batch, forTraining) }
+func (n *Net) Graph(batch int) (*Graph, error) { return n.graph(batch, forTraining, 0) }
 
 // PredictionGraph builds the graph that ends in the probabilities.
-func (n *Net) PredictionGraph(batch int) (*Graph, error) { return n.graph(batch, forPrediction) }
+func (n *Net) PredictionGraph(batch int) (*Graph, error) { return n.graph(batch, forPrediction, 0) }
 
-func (n *Net) graph(batch int, why purpose) (*Graph, error) {
+func (n *Net) graph(batch int, why purpose, smoothing float32) (*Graph, error) {
 	if batch < 1 || batch > maxElements/n.cfg.Input.Size() {
 		return nil, fmt.Errorf("lenet: a batch of %d; it must be at least 1 and fit in memory", batch)
 	}
@@ -123,7 +123,7 @@ func (n *Net) graph(batch int, why purpose) (*Graph, error) {
 		return b, err
 	}
 	b.Labels = gorgonia.NewTensor(b.Graph, tensor.Int32, 1, gorgonia.WithShape(batch), gorgonia.WithName("labels"))
-	if err := apply(n.cfg.criterion(), "loss", b.Logits, b.Labels); err != nil {
+	if err := apply(n.cfg.criterion(smoothing), "loss", b.Logits, b.Labels); err != nil {
 		return nil, err
 	}
 	b.Loss = x
@@ -142,11 +142,11 @@ func (n *Net) graph(batch int, why purpose) (*Graph, error) {
 }
 
 // criterion is the loss that goes with the output layer.
-func (c Config) criterion() op.CrossEntropy {
+func (c Config) criterion(smoothing float32) op.CrossEntropy {
 	if c.Output == OutputRBF {
-		return op.CrossEntropy{Rubbish: true, Background: -rubbishPenalty}
+		return op.CrossEntropy{Rubbish: true, Background: -rubbishPenalty, Smoothing: smoothing}
 	}
-	return op.CrossEntropy{}
+	return op.CrossEntropy{Smoothing: smoothing}
 }
 
 // rubbishPenalty is the j of the MAP criterion. The codes of two digits are
@@ -165,8 +165,8 @@ func (n *Net) program(b *Graph) *engine.Program {
 }
 
 // compile builds a graph and an engine for it.
-func (n *Net) compile(batch int, why purpose) (engine.Engine, error) {
-	b, err := n.graph(batch, why)
+func (n *Net) compile(batch int, why purpose, smoothing float32) (engine.Engine, error) {
+	b, err := n.graph(batch, why, smoothing)
 	if err != nil {
 		return nil, err
 	}

@@ -53,7 +53,7 @@ func (n *Net) predictor(count int) (engine.Engine, error) {
 	if e, ok := n.predictors[count]; ok {
 		return e, nil
 	}
-	e, err := n.compile(count, forPrediction)
+	e, err := n.compile(count, forPrediction, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -78,7 +78,7 @@ func TestPyTorch(t *testing.T) {
 			}
 			for _, e := range []string{"tape", "cpu"} {
 				run := func(why purpose) engine.Engine {
-					g, err := n.graph(len(b.Labels), why)
+					g, err := n.graph(len(b.Labels), why, 0)
 					if err != nil {
 						t.Fatal(err)
 					}

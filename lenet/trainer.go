@@ -3,6 +3,7 @@ package lenet
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"gorgonia.org/gorgonia"
 
@@ -16,6 +17,10 @@ type Batch struct {
 	Images []byte
 	Labels []byte
 	Index  []int32
+	// Transform, if not nil, makes of the image src of the k-th example of the
+	// batch the image dst that the network sees. Both are of C*H*W bytes; src
+	// must not be changed. It is called from several goroutines at once.
+	Transform func(dst, src []byte, k int)
 }
 
 // Stats are the results of a batch.
@@ -25,12 +30,33 @@ type Stats struct {
 	Count   int     // examples
 }
 
-// An Update says what to do with the gradients of a step.
+// An Update says what to do with the gradients of a step. With d the gradient
+// plus WeightDecay times the parameter p, it is
+//
+//	m = Momentum m + d;  p -= LearningRate m
+//
+// or with Nesterov, p -= LearningRate (d + Momentum m); or with Adam,
+//
+//	m = Beta1 m + (1-Beta1) d;  v = Beta2 v + (1-Beta2) d d
+//	p -= LearningRate mhat / (sqrt(vhat) + Epsilon)
+//
+// where mhat is m / (1 - Beta1^t) and vhat is v / (1 - Beta2^t) at the t-th
+// step. These are PyTorch's formulas.
 type Update struct {
-	// LearningRate is that of stochastic gradient descent.
 	LearningRate float64
-	// Solver, if not nil, is used in place of gradient descent, and then
-	// LearningRate is not.
+	Momentum     float64
+	Nesterov     bool
+	WeightDecay  float64
+	// Adam chooses the second formula.
+	Adam                  bool
+	Beta1, Beta2, Epsilon float64
+	// Decoupled takes LearningRate*WeightDecay of each parameter off it
+	// instead of adding to its gradient, as AdamW does.
+	Decoupled bool
+	// ClipNorm, if not 0, scales the gradients down to at most this norm, taken
+	// over all of them.
+	ClipNorm float64
+	// Solver, if not nil, is used in place of all that.
 	Solver gorgonia.Solver
 }
 
@@ -38,16 +64,68 @@ type Update struct {
 type Trainer struct {
 	net    *Net
 	engine engine.Engine
+	steps  int // updates so far
+}
+
+// A TrainerOption adjusts [Net.NewTrainer].
+type TrainerOption func(*trainerOptions)
+
+type trainerOptions struct{ smoothing float64 }
+
+// LabelSmoothing spreads a share of each target, in [0, 1), over all classes
+// (Szegedy et al., "Rethinking the Inception architecture", 2016). The loss is
+// then that of the smoothed targets.
+func LabelSmoothing(share float64) TrainerOption {
+	return func(o *trainerOptions) { o.smoothing = share }
 }
 
 // NewTrainer compiles the network's graph for training with batches of at
 // most batchSize examples.
-func (n *Net) NewTrainer(batchSize int) (*Trainer, error) {
-	e, err := n.compile(batchSize, forTraining)
+func (n *Net) NewTrainer(batchSize int, opts ...TrainerOption) (*Trainer, error) {
+	var o trainerOptions
+	for _, f := range opts {
+		f(&o)
+	}
+	if !(o.smoothing >= 0 && o.smoothing < 1) {
+		return nil, fmt.Errorf("lenet: label smoothing of %g; it must be in [0, 1)", o.smoothing)
+	}
+	e, err := n.compile(batchSize, forTraining, float32(o.smoothing))
 	if err != nil {
 		return nil, err
 	}
-	return &Trainer{n, e}, nil
+	return &Trainer{net: n, engine: e}, nil
+}
+
+// OptimizerState is what an optimizer remembers between steps; with the
+// parameters, it is all that training goes on from.
+type OptimizerState struct {
+	Steps int // updates so far
+	// Vectors hold a number for each parameter, in the order of [Net.Params]:
+	// none for plain gradient descent, m with momentum, m and v for Adam.
+	Vectors [][]float32
+}
+
+// State returns a copy of the optimizer's state. A Solver of Gorgonia keeps
+// its own, which is not in it.
+func (t *Trainer) State() OptimizerState {
+	s := OptimizerState{Steps: t.steps}
+	for _, v := range t.engine.State() {
+		s.Vectors = append(s.Vectors, slices.Clone(v))
+	}
+	return s
+}
+
+// SetState puts the optimizer where another one was. The error says what does
+// not fit the network; then nothing is changed.
+func (t *Trainer) SetState(s OptimizerState) error {
+	if s.Steps < 0 {
+		return fmt.Errorf("lenet: an optimizer's state after %d steps", s.Steps)
+	}
+	if err := t.engine.SetState(s.Vectors); err != nil {
+		return err
+	}
+	t.steps = s.Steps
+	return nil
 }
 
 // Step computes the loss of b and its gradients, and updates the parameters.
@@ -60,7 +138,11 @@ func (t *Trainer) Step(b Batch, u Update) (Stats, error) {
 		return s, err
 	}
 	if u.Solver == nil {
-		t.engine.Descend(float32(u.LearningRate))
+		t.steps++
+		t.engine.Descend(engine.Rule{
+			Adam: u.Adam, Rate: u.LearningRate, Decay: u.WeightDecay, Momentum: u.Momentum, Nesterov: u.Nesterov,
+			Decoupled: u.Decoupled, Beta1: u.Beta1, Beta2: u.Beta2, Epsilon: u.Epsilon, Step: t.steps, Clip: u.ClipNorm,
+		})
 		return s, nil
 	}
 	if err := u.Solver.Step(t.engine.Gradients()); err != nil {
@@ -94,7 +176,7 @@ type Evaluator struct {
 
 // NewEvaluator compiles the network's graph for batches of at most batchSize.
 func (n *Net) NewEvaluator(batchSize int) (*Evaluator, error) {
-	e, err := n.compile(batchSize, forEvaluation)
+	e, err := n.compile(batchSize, forEvaluation, 0)
 	if err != nil {
 		return nil, err
 	}

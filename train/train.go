@@ -42,8 +42,17 @@ func (e *DivergedError) Unwrap() error { return ErrDiverged }
 type Config struct {
 	Epochs    int // 0 means the network's default
 	BatchSize int // 0 means the network's default
-	// Optimizer is by default SGD with the network's learning rate.
+	// Optimizer is by default the network's own, with its learning rate.
 	Optimizer Optimizer
+	// Schedule changes the learning rate from step to step. Nil means the
+	// network's own with its own optimizer, and else [Constant].
+	Schedule Schedule
+	// ClipNorm, if not 0, scales the gradients of a step down to at most this
+	// norm, taken over all parameters.
+	ClipNorm float64
+	// LabelSmoothing is the share of each target that is spread over all
+	// classes, in [0, 1); see [lenet.LabelSmoothing].
+	LabelSmoothing float64
 	// Validation, if not nil, is evaluated after each epoch.
 	Validation *data.Dataset
 	// Seed and the epoch's number decide the order of the examples.
@@ -106,6 +115,7 @@ type run struct {
 	progress  *progress
 	order     []int32
 	last      int // the number of the last epoch to train
+	steps     int // in an epoch
 }
 
 func newRun(net *lenet.Net, set *data.Dataset, cfg Config) (r *run, err error) {
@@ -115,24 +125,16 @@ func newRun(net *lenet.Net, set *data.Dataset, cfg Config) (r *run, err error) {
 	if err := fits(net, set, "training"); err != nil {
 		return nil, err
 	}
-	d := net.Config().Defaults
-	cfg.Epochs, err = orDefault("epochs", cfg.Epochs, d.Epochs)
-	if err != nil {
+	if cfg, err = cfg.Resolve(net, set); err != nil {
 		return nil, err
-	}
-	if cfg.BatchSize, err = orDefault("a batch size", cfg.BatchSize, d.BatchSize); err != nil {
-		return nil, err
-	}
-	cfg.BatchSize = min(cfg.BatchSize, set.Len())
-	if cfg.Optimizer == nil {
-		cfg.Optimizer = SGD{}
 	}
 	r = &run{cfg: cfg, set: set, history: cfg.History, progress: newProgress(cfg.Progress)}
 	if r.history == nil {
 		r.history = &History{}
 	}
 	r.last = r.history.Last().Epoch + cfg.Epochs
-	if r.update, err = cfg.Optimizer.update(d); err != nil {
+	r.steps = (set.Len() + cfg.BatchSize - 1) / cfg.BatchSize
+	if r.update, err = cfg.update(); err != nil {
 		return nil, err
 	}
 	if cfg.Validation != nil {
@@ -143,11 +145,62 @@ func newRun(net *lenet.Net, set *data.Dataset, cfg Config) (r *run, err error) {
 			return nil, err
 		}
 	}
-	if r.trainer, err = net.NewTrainer(cfg.BatchSize); err != nil {
+	if r.trainer, err = net.NewTrainer(cfg.BatchSize, lenet.LabelSmoothing(cfg.LabelSmoothing)); err != nil {
 		r.close()
 		return nil, err
 	}
 	return r, nil
+}
+
+// Resolve fills in what c leaves open, from the Defaults of the network's
+// Config: it is what [Fit] trains by. The error wraps [ErrConfig].
+func (c Config) Resolve(net *lenet.Net, set *data.Dataset) (_ Config, err error) {
+	d := net.Config().Defaults
+	if c.Epochs, err = orDefault("epochs", c.Epochs, d.Epochs); err != nil {
+		return c, err
+	}
+	if c.BatchSize, err = orDefault("a batch size", c.BatchSize, d.BatchSize); err != nil {
+		return c, err
+	}
+	c.BatchSize = min(c.BatchSize, set.Len())
+	own := c.Optimizer == nil
+	if own {
+		if c.Optimizer, err = NewOptimizer(d.Optimizer, d.LearningRate); err != nil {
+			return c, err
+		}
+	}
+	if c.Optimizer, err = c.Optimizer.resolve(d); err != nil {
+		return c, err
+	}
+	if c.Schedule == nil {
+		c.Schedule = Constant{}
+		if own {
+			if c.Schedule, err = NewSchedule(d.Schedule); err != nil {
+				return c, err
+			}
+		}
+	}
+	_, err = c.update()
+	return c, err
+}
+
+// update checks what becomes of the gradients.
+func (c Config) update() (lenet.Update, error) {
+	u, err := c.Optimizer.update()
+	if err != nil {
+		return u, err
+	}
+	if err := c.Schedule.validate(); err != nil {
+		return u, err
+	}
+	if err := checkAll(c, check{"ClipNorm", c.ClipNorm, 0, math.Inf(1)}, check{"LabelSmoothing", c.LabelSmoothing, 0, belowOne}); err != nil {
+		return u, err
+	}
+	if _, constant := c.Schedule.(Constant); u.Solver != nil && (!constant || c.ClipNorm > 0) {
+		return u, fmt.Errorf("%w: a Solver of Gorgonia takes no schedule and no clipping", ErrConfig)
+	}
+	u.ClipNorm = c.ClipNorm
+	return u, nil
 }
 
 // orDefault returns value, or the network's if it is 0.
@@ -190,7 +243,7 @@ func (r *run) close() {
 // epoch trains one epoch and appends it to the history.
 func (r *run) epoch(ctx context.Context) error {
 	number := r.history.Last().Epoch + 1
-	steps := (r.set.Len() + r.cfg.BatchSize - 1) / r.cfg.BatchSize
+	steps := r.steps
 	if r.cfg.Hooks.EpochBegin != nil {
 		if err := r.cfg.Hooks.EpochBegin(number); err != nil {
 			return fmt.Errorf("train: beginning epoch %d: %w", number, err)
@@ -209,7 +262,9 @@ func (r *run) epoch(ctx context.Context) error {
 		start = time.Now()
 		lo := (step - 1) * r.cfg.BatchSize
 		hi := min(lo+r.cfg.BatchSize, r.set.Len())
-		stats, err := r.trainer.Step(lenet.Batch{Images: r.set.Images, Labels: r.set.Labels, Index: r.order[lo:hi]}, r.update)
+		update := r.update
+		update.LearningRate *= r.cfg.Schedule.Factor((number-1)*steps+step-1, r.last*steps, steps)
+		stats, err := r.trainer.Step(lenet.Batch{Images: r.set.Images, Labels: r.set.Labels, Index: r.order[lo:hi]}, update)
 		e.TrainTime += time.Since(start)
 		if err != nil {
 			return fmt.Errorf("train: epoch %d, step %d: %w", number, step, err)

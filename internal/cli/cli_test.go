@@ -48,7 +48,7 @@ func TestRefused(t *testing.T) {
 		"-lr 0":                          {exitUsage, "-lr"},
 		"-lr NaN":                        {exitUsage, "-lr"},
 		"-lr Inf":                        {exitUsage, "-lr"},
-		"-optimizer adam":                {exitUsage, "adam"},
+		"-optimizer adan":                {exitUsage, "adamw"},
 		"-device tpu":                    {exitUsage, "tpu"},
 		"-variant lenet6":                {exitUsage, "sigmoid"},
 		"-epochs 0":                      {exitUsage, "-model"},

@@ -9,9 +9,11 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strings"
 
 	"example.com/lenet5/lenet"
+	"example.com/lenet5/train"
 )
 
 // settings are the parsed flags.
@@ -47,7 +49,7 @@ func (p *Program) parse(args []string, stdout, stderr io.Writer) (*settings, err
 	fs.IntVar(&s.epochs, "epochs", -1, "`passes` over the training set; by default the variant's own;\n0 with -model only evaluates")
 	fs.IntVar(&s.batch, "batch", 0, "`examples` per step; by default the variant's own")
 	fs.Float64Var(&s.lr, "lr", 0, "learning `rate`; by default the variant's own")
-	fs.StringVar(&s.optimizer, "optimizer", "sgd", "`sgd`")
+	fs.StringVar(&s.optimizer, "optimizer", "", "`"+strings.Join(train.OptimizerNames(), "|")+"`; by default the variant's own")
 	fs.Uint64Var(&s.seed, "seed", 1, "`seed` of the weights and of the order of the examples;\nthe same seed gives the same bits")
 	fs.StringVar(&s.device, "device", "auto", "where to run: `auto|cpu`")
 	fs.IntVar(&s.threads, "threads", 0, "`number` of threads; by default as many as there are processors;\nthe results do not depend on it")
@@ -96,8 +98,8 @@ func (s *settings) check(fs *flag.FlagSet) error {
 		return fmt.Errorf("-threads %d: it must be at least 1", s.threads)
 	case s.given["lr"] && (!(s.lr > 0) || math.IsInf(s.lr, 0)):
 		return fmt.Errorf("-lr %g: it must be a positive number", s.lr)
-	case s.optimizer != "sgd":
-		return fmt.Errorf("-optimizer %q: there is sgd", s.optimizer)
+	case s.optimizer != "" && !slices.Contains(train.OptimizerNames(), s.optimizer):
+		return fmt.Errorf("-optimizer %q: there are %s", s.optimizer, strings.Join(train.OptimizerNames(), ", "))
 	case s.device != "auto" && s.device != "cpu":
 		return fmt.Errorf("-device %q: there are auto and cpu", s.device)
 	case s.synthetic && s.given["data"]:

@@ -217,9 +217,9 @@ func (j *job) title() string {
 }
 
 func (j *job) train(ctx context.Context) error {
-	cfg := train.Config{
-		Epochs: max(j.s.epochs, 0), BatchSize: j.s.batch, Optimizer: train.SGD{LearningRate: j.s.lr},
-		Validation: j.set.Test, Seed: j.s.seed, Progress: j.stderr,
+	cfg, err := j.config()
+	if err != nil {
+		return err
 	}
 	if j.s.out != "" {
 		live := plot.Live(j.s.out, j.title())
@@ -233,9 +233,7 @@ func (j *job) train(ctx context.Context) error {
 	if j.p.StepLines > 0 {
 		cfg.Hooks.Step = j.stepLines()
 	}
-	d := j.net.Config().Defaults
-	fmt.Fprintf(j.stdout, "training: %d epochs, batch %d, SGD, learning rate %g, seed %d\n\n",
-		or(cfg.Epochs, d.Epochs), or(cfg.BatchSize, d.BatchSize), or(j.s.lr, d.LearningRate), j.s.seed)
+	fmt.Fprintf(j.stdout, "training: %d epochs, batch %d, %s, schedule %s, seed %d\n\n", cfg.Epochs, cfg.BatchSize, cfg.Optimizer, cfg.Schedule, cfg.Seed)
 	h, err := train.Fit(ctx, j.net, j.set.Train, cfg)
 	if err != nil {
 		if errors.Is(err, context.Canceled) && j.s.out != "" {
@@ -262,6 +260,29 @@ func (j *job) train(ctx context.Context) error {
 	return nil
 }
 
+// config is what the flags and the network's defaults make: a learning rate
+// alone is for the network's own optimizer, and goes by its schedule.
+func (j *job) config() (train.Config, error) {
+	cfg := train.Config{
+		Epochs: max(j.s.epochs, 0), BatchSize: j.s.batch,
+		Validation: j.set.Test, Seed: j.s.seed, Progress: j.stderr,
+	}
+	d := j.net.Config().Defaults
+	var err error
+	if j.s.optimizer == "" || j.s.optimizer == or(d.Optimizer, "sgd") {
+		if cfg.Schedule, err = train.NewSchedule(d.Schedule); err != nil {
+			return cfg, err
+		}
+		cfg.Optimizer, err = train.NewOptimizer(d.Optimizer, or(j.s.lr, d.LearningRate))
+	} else {
+		cfg.Optimizer, err = train.NewOptimizer(j.s.optimizer, j.s.lr)
+	}
+	if err != nil {
+		return cfg, err
+	}
+	return cfg.Resolve(j.net, j.set.Train)
+}
+
 // stepLines prints the loss of every so-manieth step, and the accuracy since
 // the line before.
 func (j *job) stepLines() func(train.Step) error {
@@ -278,8 +299,9 @@ func (j *job) stepLines() func(train.Step) error {
 }
 
 // or returns v, or preset if v is zero.
-func or[T int | float64](v, preset T) T {
-	if v == 0 {
+func or[T comparable](v, preset T) T {
+	var zero T
+	if v == zero {
 		return preset
 	}
 	return v

@@ -38,10 +38,15 @@ func (p *Program) ImageSize() int {
 // A Batch names rows of a data set: Images holds (n, C, H, W) bytes, Labels n
 // classes (nil where none are needed), Index the rows that form the batch. A
 // nil Index means every row of Images in order.
+//
+// Transform, if not nil, makes of the image src of the k-th example the image
+// dst that is used, as long as src. It is called from several goroutines at
+// once.
 type Batch struct {
-	Images []byte
-	Labels []byte
-	Index  []int32
+	Images    []byte
+	Labels    []byte
+	Index     []int32
+	Transform func(dst, src []byte, k int)
 }
 
 // Len is the number of examples in the batch, for images of the given size.
@@ -123,19 +128,25 @@ type Engine interface {
 	// Gradients returns the value and gradient of each parameter, for a
 	// Solver of Gorgonia. The gradients are valid until the next run.
 	Gradients() []gorgonia.ValueGrad
-	// Descend subtracts rate times its gradient from every parameter.
-	Descend(rate float32)
+	// Descend updates every parameter by its gradient. With a rule of another
+	// [Rule.Vectors] than that of the call before, the state starts anew.
+	Descend(Rule)
+	// State returns what rules keep between steps: vectors as long as all
+	// parameters, in their order. They are live until the next Descend.
+	State() [][]float32
+	// SetState replaces it by a copy; an error says what does not fit.
+	SetState([][]float32) error
 	// Describe says what the engine runs on: "avx512, 2 threads".
 	Describe() string
 }
 
-// An Update is a parameter and its gradient, as a Solver wants them.
-type Update struct {
+// A Pair is a parameter and its gradient, as a Solver wants them.
+type Pair struct {
 	V, G gorgonia.Value
 }
 
 // Value returns the parameter.
-func (u Update) Value() gorgonia.Value { return u.V }
+func (p Pair) Value() gorgonia.Value { return p.V }
 
 // Grad returns the gradient.
-func (u Update) Grad() (gorgonia.Value, error) { return u.G, nil }
+func (p Pair) Grad() (gorgonia.Value, error) { return p.G, nil }

@@ -2,7 +2,9 @@ package engine
 
 import (
 	"fmt"
+	"math"
 	"runtime"
+	"slices"
 
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
@@ -18,6 +20,7 @@ type Tape struct {
 	labels []int32
 	loaded int
 	grads  []gorgonia.ValueGrad
+	state  [][]float32
 }
 
 var _ Engine = (*Tape)(nil)
@@ -57,6 +60,11 @@ func (t *Tape) Load(b Batch) error {
 	for k := range t.loaded {
 		row := b.Row(k)
 		image := b.Images[row*size:][:size]
+		if b.Transform != nil {
+			transformed := make([]byte, size)
+			b.Transform(transformed, image, k)
+			image = transformed
+		}
 		for c := range channels {
 			for y := pad; y < height-pad; y++ {
 				dst := t.images[((k*channels+c)*height+y)*width+pad:][:width-2*pad]
@@ -104,20 +112,83 @@ func (t *Tape) Probabilities() []float32 {
 func (t *Tape) Gradients() []gorgonia.ValueGrad {
 	t.grads = t.grads[:0]
 	for i, n := range t.p.Params {
-		t.grads = append(t.grads, Update{n.Value(), t.p.Grads[i].Value()})
+		t.grads = append(t.grads, Pair{n.Value(), t.p.Grads[i].Value()})
 	}
 	return t.grads
 }
 
-// Descend takes one step of gradient descent.
-func (t *Tape) Descend(rate float32) {
+// Descend takes one step of the rule, as its formula says.
+func (t *Tape) Descend(r Rule) {
+	total, square := 0, 0.0
+	for _, pair := range t.Gradients() {
+		g, _ := pair.Grad()
+		f, _ := g.Data().([]float32)
+		total += len(f)
+		for _, x := range f {
+			square += float64(x) * float64(x)
+		}
+	}
+	if len(t.state) != r.Vectors() {
+		t.state = make([][]float32, r.Vectors())
+		for i := range t.state {
+			t.state[i] = make([]float32, total)
+		}
+	}
+	scale := r.Scale(square)
+	at := 0
 	for i, n := range t.p.Params {
 		w, _ := n.Value().Data().([]float32)
 		g, _ := t.p.Grads[i].Value().Data().([]float32)
-		for j, d := range g {
-			w[j] -= rate * d
+		for j := range w {
+			p, d := float64(w[j]), scale*float64(g[j])
+			if r.Decoupled {
+				p -= r.Rate * r.Decay * p
+			} else {
+				d += r.Decay * p
+			}
+			switch {
+			case r.Adam:
+				m, v := &t.state[0][at+j], &t.state[1][at+j]
+				*m = float32(r.Beta1*float64(*m) + (1-r.Beta1)*d)
+				*v = float32(r.Beta2*float64(*v) + (1-r.Beta2)*d*d)
+				mhat := float64(*m) / (1 - math.Pow(r.Beta1, float64(r.Step)))
+				vhat := float64(*v) / (1 - math.Pow(r.Beta2, float64(r.Step)))
+				p -= r.Rate * mhat / (math.Sqrt(vhat) + r.Epsilon)
+			case r.Momentum != 0:
+				m := &t.state[0][at+j]
+				*m = float32(r.Momentum*float64(*m) + d)
+				if r.Nesterov {
+					d += r.Momentum * float64(*m)
+				} else {
+					d = float64(*m)
+				}
+				p -= r.Rate * d
+			default:
+				p -= r.Rate * d
+			}
+			w[j] = float32(p)
 		}
+		at += len(w)
 	}
+}
+
+// State returns the vectors that rules keep.
+func (t *Tape) State() [][]float32 { return t.state }
+
+// SetState replaces them.
+func (t *Tape) SetState(vectors [][]float32) error {
+	total := 0
+	for _, n := range t.p.Params {
+		total += n.Shape().TotalSize()
+	}
+	if err := CheckState(vectors, total); err != nil {
+		return err
+	}
+	t.state = nil
+	for _, v := range vectors {
+		t.state = append(t.state, slices.Clone(v))
+	}
+	return nil
 }
 
 // Describe says how it runs.

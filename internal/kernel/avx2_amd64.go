@@ -296,6 +296,12 @@ func lanes_avx2(a *Elements)
 func descend_avx2(a *Elements)
 
 //go:noescape
+func momentum_avx2(a *Optimization)
+
+//go:noescape
+func adam_avx2(a *Optimization)
+
+//go:noescape
 func avgpool_avx2(a *Pooling)
 
 //go:noescape
@@ -428,6 +434,8 @@ func new_avx2() *Set {
 		Fold:      fingerprint_avx2,
 		LaneSums:  lanes_avx2,
 		Descend:   descend_avx2,
+		Momentum:  momentum_avx2,
+		Adam:      adam_avx2,
 		AvgPool:   avgpool_avx2,
 		MaxPool:   maxpool_avx2,
 		AvgUnpool: avgunpool_avx2,

@@ -8030,19 +8030,101 @@ fingerprint_loop:
 TEXT ·descend_avx2(SB), NOSPLIT, $0-8
 	MOVQ         a+0(FP), AX
 	VBROADCASTSS 32(AX), Y0
+	VBROADCASTSS 40(AX), Y1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         24(AX), AX
 	ADDQ         AX, AX
 
 descend_loop:
-	VMOVUPS      (CX), Y1
-	VFNMADD231PS (DX), Y0, Y1
-	VMOVUPS      Y1, (CX)
+	VMULPS       (CX), Y1, Y2
+	VFNMADD231PS (DX), Y0, Y2
+	VMOVUPS      Y2, (CX)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	DECQ         AX
 	JNZ          descend_loop
+	VZEROUPPER
+	RET
+
+// func momentum_avx2(a *uint64)
+// Requires: AVX, FMA3
+TEXT ·momentum_avx2(SB), NOSPLIT, $0-8
+	MOVQ         a+0(FP), AX
+	VBROADCASTSS 40(AX), Y0
+	VBROADCASTSS 48(AX), Y1
+	VBROADCASTSS 56(AX), Y2
+	VBROADCASTSS 104(AX), Y3
+	VBROADCASTSS 112(AX), Y4
+	MOVQ         (AX), CX
+	MOVQ         8(AX), DX
+	MOVQ         16(AX), BX
+	MOVQ         32(AX), AX
+	ADDQ         AX, AX
+
+momentum_loop:
+	VMOVUPS      (CX), Y5
+	VMULPS       (DX), Y0, Y6
+	VFMADD231PS  Y5, Y1, Y6
+	VMOVAPS      Y6, Y7
+	VFMADD231PS  (BX), Y2, Y7
+	VMOVUPS      Y7, (BX)
+	VFNMADD231PS Y6, Y3, Y5
+	VFNMADD231PS Y7, Y4, Y5
+	VMOVUPS      Y5, (CX)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	ADDQ         $0x20, BX
+	DECQ         AX
+	JNZ          momentum_loop
+	VZEROUPPER
+	RET
+
+// func adam_avx2(a *uint64)
+// Requires: AVX, FMA3
+TEXT ·adam_avx2(SB), NOSPLIT, $0-8
+	MOVQ         a+0(FP), AX
+	VBROADCASTSS 40(AX), Y0
+	VBROADCASTSS 48(AX), Y1
+	VBROADCASTSS 56(AX), Y2
+	VBROADCASTSS 64(AX), Y3
+	VBROADCASTSS 72(AX), Y4
+	VBROADCASTSS 80(AX), Y5
+	VBROADCASTSS 88(AX), Y6
+	VBROADCASTSS 96(AX), Y7
+	VBROADCASTSS 104(AX), Y8
+	VBROADCASTSS 112(AX), Y9
+	MOVQ         (AX), CX
+	MOVQ         8(AX), DX
+	MOVQ         16(AX), BX
+	MOVQ         24(AX), SI
+	MOVQ         32(AX), AX
+	ADDQ         AX, AX
+
+adam_loop:
+	VMOVUPS     (CX), Y10
+	VMULPS      (DX), Y0, Y11
+	VFMADD231PS Y10, Y1, Y11
+	VMULPS      Y11, Y3, Y12
+	VFMADD231PS (BX), Y2, Y12
+	VMOVUPS     Y12, (BX)
+	VMULPS      Y11, Y11, Y11
+	VMULPS      Y11, Y5, Y13
+	VFMADD231PS (SI), Y4, Y13
+	VMOVUPS     Y13, (SI)
+	VSQRTPS     Y13, Y13
+	VFMADD213PS Y7, Y6, Y13
+	VMULPS      Y12, Y8, Y12
+	VDIVPS      Y13, Y12, Y12
+	VMULPS      Y10, Y9, Y10
+	VSUBPS      Y12, Y10, Y10
+	VMOVUPS     Y10, (CX)
+	ADDQ        $0x20, CX
+	ADDQ        $0x20, DX
+	ADDQ        $0x20, BX
+	ADDQ        $0x20, SI
+	DECQ        AX
+	JNZ         adam_loop
 	VZEROUPPER
 	RET
 

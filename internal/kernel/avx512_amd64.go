@@ -530,6 +530,12 @@ func lanes_avx512(a *Elements)
 func descend_avx512(a *Elements)
 
 //go:noescape
+func momentum_avx512(a *Optimization)
+
+//go:noescape
+func adam_avx512(a *Optimization)
+
+//go:noescape
 func avgpool_avx512(a *Pooling)
 
 //go:noescape
@@ -740,6 +746,8 @@ func new_avx512() *Set {
 		Fold:      fingerprint_avx512,
 		LaneSums:  lanes_avx512,
 		Descend:   descend_avx512,
+		Momentum:  momentum_avx512,
+		Adam:      adam_avx512,
 		AvgPool:   avgpool_avx512,
 		MaxPool:   maxpool_avx512,
 		AvgUnpool: avgunpool_avx512,

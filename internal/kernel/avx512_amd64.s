@@ -18122,18 +18122,98 @@ fingerprint_loop:
 TEXT ·descend_avx512(SB), NOSPLIT, $0-8
 	MOVQ         a+0(FP), AX
 	VBROADCASTSS 32(AX), Z0
+	VBROADCASTSS 40(AX), Z1
 	MOVQ         (AX), CX
 	MOVQ         8(AX), DX
 	MOVQ         24(AX), AX
 
 descend_loop:
-	VMOVUPS      (CX), Z1
-	VFNMADD231PS (DX), Z0, Z1
-	VMOVUPS      Z1, (CX)
+	VMULPS       (CX), Z1, Z2
+	VFNMADD231PS (DX), Z0, Z2
+	VMOVUPS      Z2, (CX)
 	ADDQ         $0x40, CX
 	ADDQ         $0x40, DX
 	DECQ         AX
 	JNZ          descend_loop
+	VZEROUPPER
+	RET
+
+// func momentum_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·momentum_avx512(SB), NOSPLIT, $0-8
+	MOVQ         a+0(FP), AX
+	VBROADCASTSS 40(AX), Z0
+	VBROADCASTSS 48(AX), Z1
+	VBROADCASTSS 56(AX), Z2
+	VBROADCASTSS 104(AX), Z3
+	VBROADCASTSS 112(AX), Z4
+	MOVQ         (AX), CX
+	MOVQ         8(AX), DX
+	MOVQ         16(AX), BX
+	MOVQ         32(AX), AX
+
+momentum_loop:
+	VMOVUPS      (CX), Z5
+	VMULPS       (DX), Z0, Z6
+	VFMADD231PS  Z5, Z1, Z6
+	VMOVAPS      Z6, Z7
+	VFMADD231PS  (BX), Z2, Z7
+	VMOVUPS      Z7, (BX)
+	VFNMADD231PS Z6, Z3, Z5
+	VFNMADD231PS Z7, Z4, Z5
+	VMOVUPS      Z5, (CX)
+	ADDQ         $0x40, CX
+	ADDQ         $0x40, DX
+	ADDQ         $0x40, BX
+	DECQ         AX
+	JNZ          momentum_loop
+	VZEROUPPER
+	RET
+
+// func adam_avx512(a *uint64)
+// Requires: AVX, AVX512F
+TEXT ·adam_avx512(SB), NOSPLIT, $0-8
+	MOVQ         a+0(FP), AX
+	VBROADCASTSS 40(AX), Z0
+	VBROADCASTSS 48(AX), Z1
+	VBROADCASTSS 56(AX), Z2
+	VBROADCASTSS 64(AX), Z3
+	VBROADCASTSS 72(AX), Z4
+	VBROADCASTSS 80(AX), Z5
+	VBROADCASTSS 88(AX), Z6
+	VBROADCASTSS 96(AX), Z7
+	VBROADCASTSS 104(AX), Z8
+	VBROADCASTSS 112(AX), Z9
+	MOVQ         (AX), CX
+	MOVQ         8(AX), DX
+	MOVQ         16(AX), BX
+	MOVQ         24(AX), SI
+	MOVQ         32(AX), AX
+
+adam_loop:
+	VMOVUPS     (CX), Z10
+	VMULPS      (DX), Z0, Z11
+	VFMADD231PS Z10, Z1, Z11
+	VMULPS      Z11, Z3, Z12
+	VFMADD231PS (BX), Z2, Z12
+	VMOVUPS     Z12, (BX)
+	VMULPS      Z11, Z11, Z11
+	VMULPS      Z11, Z5, Z13
+	VFMADD231PS (SI), Z4, Z13
+	VMOVUPS     Z13, (SI)
+	VSQRTPS     Z13, Z13
+	VFMADD213PS Z7, Z6, Z13
+	VMULPS      Z12, Z8, Z12
+	VDIVPS      Z13, Z12, Z12
+	VMULPS      Z10, Z9, Z10
+	VSUBPS      Z12, Z10, Z10
+	VMOVUPS     Z10, (CX)
+	ADDQ        $0x40, CX
+	ADDQ        $0x40, DX
+	ADDQ        $0x40, BX
+	ADDQ        $0x40, SI
+	DECQ        AX
+	JNZ         adam_loop
 	VZEROUPPER
 	RET
 

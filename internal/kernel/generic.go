@@ -18,7 +18,7 @@ var Generic = newGeneric()
 func newGeneric() *Set {
 	s := &Set{
 		Name: "generic", Sigmoid: sigmoidGeneric, ReLU: reluGeneric, Slope: slopeGeneric, ReLUSlope: reluSlopeGeneric,
-		Sum: sumGeneric, Affine: affineGeneric, Dot: dotGeneric, Fold: fingerprintGeneric, LaneSums: laneSumsGeneric, Descend: descendGeneric,
+		Sum: sumGeneric, Affine: affineGeneric, Dot: dotGeneric, Fold: fingerprintGeneric, LaneSums: laneSumsGeneric, Descend: descendGeneric, Momentum: momentumGeneric, Adam: adamGeneric,
 		AvgPool: avgPoolGeneric, MaxPool: maxPoolGeneric, AvgUnpool: avgUnpoolGeneric, MaxUnpool: maxUnpoolGeneric, AvgSlope: avgSlopeGeneric,
 		AvgRow: avgRowGeneric, MaxRow: maxRowGeneric,
 		Transpose: transposeGeneric, Pack: packGeneric, registers: 16,
@@ -258,7 +258,31 @@ func descendGeneric(a *Elements) {
 	dst, src := blocks(a.Dst, a.N), blocks(a.Src, a.N)
 	for i := range src {
 		for l, v := range src[i] {
-			dst[i][l] -= a.P[0].V * v
+			dst[i][l] = a.P[1].V*dst[i][l] - a.P[0].V*v
+		}
+	}
+}
+
+func momentumGeneric(a *Optimization) {
+	p, g, m := blocks(a.P, a.N), blocks(a.G, a.N), blocks(a.M, a.N)
+	for i := range p {
+		for l, x := range p[i] {
+			d := a.Scale.V*g[i][l] + a.Decay.V*x
+			m[i][l] = a.Beta1.V*m[i][l] + d
+			p[i][l] = x - a.Rate.V*d - a.Keep.V*m[i][l]
+		}
+	}
+}
+
+func adamGeneric(a *Optimization) {
+	p, g, m, v := blocks(a.P, a.N), blocks(a.G, a.N), blocks(a.M, a.N), blocks(a.V, a.N)
+	for i := range p {
+		for l, x := range p[i] {
+			d := a.Scale.V*g[i][l] + a.Decay.V*x
+			m[i][l] = a.Beta1.V*m[i][l] + a.Alpha1.V*d
+			v[i][l] = a.Beta2.V*v[i][l] + a.Alpha2.V*d*d
+			root := float32(math.Sqrt(float64(v[i][l])))
+			p[i][l] = a.Keep.V*x - a.Rate.V*m[i][l]/(a.Correction.V*root+a.Epsilon.V)
 		}
 	}
 }

@@ -94,6 +94,28 @@ type param struct {
 	_ float32
 }
 
+// An Optimization is the argument of the optimizers, over N blocks of the
+// parameters p, their gradients g, and what is kept of earlier steps, m and v.
+// With d = Scale g + Decay p, Momentum is
+//
+//	m = Beta1 m + d
+//	p -= Rate d + Keep m
+//
+// and Adam is
+//
+//	m = Beta1 m + Alpha1 d
+//	v = Beta2 v + Alpha2 d d
+//	p = Keep p - Rate m / (Correction sqrt(v) + Epsilon)
+type Optimization struct {
+	P, G, M, V          Pointer
+	N                   int
+	Scale, Decay        param
+	Beta1, Alpha1       param
+	Beta2, Alpha2       param
+	Correction, Epsilon param
+	Rate, Keep          param
+}
+
 // A Fingerprint is sums over numbers, as integers: a change of any of them, or
 // of their order, shows.
 type Fingerprint [8][Lanes]uint32
@@ -129,7 +151,7 @@ type Packing struct {
 	Offset param
 }
 
-// Number wraps a float32 for [Packing].
+// Number wraps a float32 for [Packing] and [Optimization].
 func Number(v float32) param { return param{V: v} }
 
 // A Set is the kernels of one instruction set.
@@ -153,8 +175,10 @@ type Set struct {
 	// LaneSums adds the sum of the 16 lanes of src[i] to the i-th float at
 	// dst; N is rounded up to a multiple of 4.
 	LaneSums func(*Elements)
-	// Descend is dst -= P0 src.
+	// Descend is dst = P1 dst - P0 src.
 	Descend func(*Elements)
+	// Momentum and Adam are steps of those optimizers; see [Optimization].
+	Momentum, Adam func(*Optimization)
 
 	AvgPool, MaxPool, AvgUnpool, MaxUnpool func(*Pooling)
 	// AvgSlope goes back through average pooling and the activation before it,

@@ -245,6 +245,35 @@ func TestElements(t *testing.T) {
 	})
 }
 
+func TestOptimizers(t *testing.T) {
+	sets(t, func(t *testing.T, s *Set) {
+		for _, n := range []int{1, 2, 3, 33} {
+			size := (n + 1) * Lanes
+			g, start := random(size), [3][]float32{random(size), random(size), random(size)}
+			for i, v := range start[2] { // a sum of squares
+				start[2][i] = v * v
+			}
+			run := func(f func(*Optimization)) [3][]float32 {
+				r := [3][]float32{clone(start[0]), clone(start[1]), clone(start[2])}
+				f(&Optimization{
+					P: At(r[0], 0), G: At(g, 0), M: At(r[1], 0), V: At(r[2], 0), N: n,
+					Scale: Number(0.7), Decay: Number(0.02), Beta1: Number(0.9), Alpha1: Number(0.1), Beta2: Number(0.99), Alpha2: Number(0.01),
+					Correction: Number(1.3), Epsilon: Number(1e-3), Rate: Number(0.05), Keep: Number(0.98),
+				})
+				return r
+			}
+			for name, f := range map[string]func(*Set) func(*Optimization){
+				"momentum": func(s *Set) func(*Optimization) { return s.Momentum }, "adam": func(s *Set) func(*Optimization) { return s.Adam },
+			} {
+				got, want := run(f(s)), run(f(Generic))
+				for i, what := range []string{"p", "m", "v"} {
+					compare(t, fmt.Sprintf("%s %d, %s", name, n, what), got[i], want[i], 1e-6)
+				}
+			}
+		}
+	})
+}
+
 // TestSigmoidAccuracy compares with float64 over the whole range, and lets NaN
 // through.
 func TestSigmoidAccuracy(t *testing.T) {

@@ -18,14 +18,31 @@ import (
 // Background: an image that is like none of the classes. On the outputs of an
 // [RBF], this is the MAP criterion of LeCun et al. 1998, equation 9, in which
 // the penalty of the rubbish class is j = -Background.
+//
+// With Smoothing s, the target of a row is not its label alone, but 1-s of it
+// and s spread over all K classes (Szegedy et al. 2016).
 type CrossEntropy struct {
 	pure
 	Rubbish    bool
 	Background float32
+	Smoothing  float32 // in [0, 1)
 }
 
 func (c CrossEntropy) String() string {
-	return fmt.Sprintf("CrossEntropy{rubbish=%t, background=%g}", c.Rubbish, c.Background)
+	return fmt.Sprintf("CrossEntropy{rubbish=%t, background=%g, smoothing=%g}", c.Rubbish, c.Background, c.Smoothing)
+}
+
+// Aim returns the mean of row under the target of its label.
+func (c CrossEntropy) Aim(row []float32, label int) float64 {
+	if c.Smoothing == 0 {
+		return float64(row[label])
+	}
+	sum := 0.0
+	for _, v := range row {
+		sum += float64(v)
+	}
+	s := float64(c.Smoothing)
+	return (1-s)*float64(row[label]) + s*sum/float64(len(row))
 }
 func (c CrossEntropy) WriteHash(h hash.Hash) { writeHash(h, c) }
 func (c CrossEntropy) Hashcode() uint32      { return hashcode(c) }
@@ -62,7 +79,7 @@ func (c CrossEntropy) Do(in ...gorgonia.Value) (gorgonia.Value, error) {
 		}
 		row := logits[n*k:][:k]
 		top, z := c.normalizer(row)
-		total += math.Log(z) + float64(top) - float64(row[label])
+		total += math.Log(z) + float64(top) - c.Aim(row, int(label))
 		count++
 	}
 	if count > 0 {
@@ -84,7 +101,7 @@ func (c CrossEntropy) SymDiff(in gorgonia.Nodes, _, grad *gorgonia.Node) (gorgon
 }
 
 // CrossEntropyGrad is the derivative of [CrossEntropy]: from logits, labels
-// and the scalar dloss, (softmax(logits) - onehot(label)) dloss / count for
+// and the scalar dloss, (softmax(logits) - target(label)) dloss / count for
 // the rows that have a label, zero for the others.
 type CrossEntropyGrad struct {
 	Loss CrossEntropy
@@ -132,9 +149,9 @@ func (g CrossEntropyGrad) Do(in ...gorgonia.Value) (gorgonia.Value, error) {
 		row, out := logits[n*k:][:k], dx[n*k:][:k]
 		top, z := g.Loss.normalizer(row)
 		for i, v := range row {
-			p := math.Exp(float64(v-top)) / z
+			p := math.Exp(float64(v-top))/z - float64(g.Loss.Smoothing)/float64(k)
 			if i == int(label) {
-				p--
+				p -= 1 - float64(g.Loss.Smoothing)
 			}
 			out[i] = float32(p) * scale / float32(count)
 		}

@@ -212,7 +212,7 @@ func TestCrossEntropyGradients(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(6, 6))
 			l := tensor.New(tensor.WithShape(len(labels)), tensor.WithBacking(labels))
-			for _, loss := range []CrossEntropy{{}, {Rubbish: true, Background: -0.5}, {Rubbish: true, Background: 30}} {
+			for _, loss := range []CrossEntropy{{}, {Rubbish: true, Background: -0.5}, {Rubbish: true, Background: 30}, {Smoothing: 0.2}, {Smoothing: 0.1, Rubbish: true, Background: -0.5}} {
 				checkGradients(t, loss, 0.05, random(rng, len(labels), 5), l)
 			}
 		})
@@ -282,7 +282,7 @@ func TestHashesDiffer(t *testing.T) {
 		Activation{F: Sigmoid, Rank: 2}, Activation{F: Sigmoid, Rank: 4}, Activation{F: Tanh, Rank: 2},
 		Pool{R: Max}, Pool{R: Average}, Flatten{}, FlattenGrad{}, CrossEntropy{}, CrossEntropyGrad{}, Hits{}, Softmax{},
 		Subsample{}, Conv{Table: &Table{Rows: []string{"X."}}}, Conv{Table: &Table{Rows: []string{".X"}}},
-		CrossEntropy{Rubbish: true}, CrossEntropy{Rubbish: true, Background: 1}, CrossEntropyGrad{Loss: CrossEntropy{Rubbish: true}},
+		CrossEntropy{Rubbish: true}, CrossEntropy{Smoothing: 0.1}, CrossEntropy{Rubbish: true, Background: 1}, CrossEntropyGrad{Loss: CrossEntropy{Rubbish: true}},
 		RBF{Codes: NewCodes(1, 2, []int8{1, 1})}, RBF{Codes: NewCodes(1, 2, []int8{1, -1})}, RBFGrad{RBF: RBF{Codes: NewCodes(1, 2, []int8{1, -1})}},
 		PoolGrad{Pool: Pool{R: Max}}, PoolGrad{Pool: Pool{R: Average}},
 		ActivationGrad{Activation: Activation{F: Sigmoid, Rank: 2}},

@@ -304,7 +304,7 @@ func (c *convStage) finishShard(w *worker, b *convBuffers, set *kernel.Set, shar
 func (c *convStage) reduce(w *worker, set *kernel.Set, shards int) {
 	e := &w.elements
 	for s := 1; s < shards; s++ {
-		*e = kernel.Elements{Dst: kernel.At(c.shards, 0), Src: kernel.At(c.shards, s*c.shardSize), N: c.shardSize / kernel.Lanes, P: kernel.Param(-1, 0, 0)}
+		*e = kernel.Elements{Dst: kernel.At(c.shards, 0), Src: kernel.At(c.shards, s*c.shardSize), N: c.shardSize / kernel.Lanes, P: kernel.Param(-1, 1, 0)}
 		set.Descend(e)
 	}
 	copy(c.gw, c.shards)

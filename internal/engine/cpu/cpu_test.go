@@ -292,7 +292,7 @@ func TestThreads(t *testing.T) {
 				}
 				for k := range 3 {
 					step(t, e, randomBatch(cfg, size-k, uint64(k)))
-					e.Descend(0.1)
+					e.Descend(engine.Rule{Rate: 0.1})
 				}
 				var got []float32
 				for _, n := range p.Params {
@@ -320,7 +320,7 @@ func TestNoAllocation(t *testing.T) {
 	step(t, e, b)
 	if n := testing.AllocsPerRun(20, func() {
 		step(t, e, b)
-		e.Descend(0.01)
+		e.Descend(engine.Rule{Rate: 0.01})
 	}); n != 0 {
 		t.Errorf("%v allocations in a step", n)
 	}

@@ -58,13 +58,13 @@ type Engine struct {
 	workers []*worker
 	job     job
 	// The tasks, made once, so that a run allocates nothing.
-	doShard, doProduct, doPrepare, doDescend func(worker, task int)
-	products                                 []part
-	pieces                                   []piece
-	rate                                     float32
-	prepared                                 []kernel.Fingerprint // fingerprints of the parameters as packed
-	stale                                    bool
-	zeros                                    []byte
+	doShard, doProduct, doPrepare, doSquare, doDescend func(worker, task int)
+	products                                           []part
+	pieces                                             []piece
+	optimizer                                          optimizer
+	prepared                                           []kernel.Fingerprint // fingerprints of the parameters as packed
+	stale                                              bool
+	zeros                                              []byte
 }
 
 // part is one of several tasks of a dense stage, or the task of a convolution.
@@ -119,7 +119,7 @@ func newEngine(prog *engine.Program, p *plan.Plan, threads int, set *kernel.Set)
 			if err := gorgonia.UnsafeLet(prog.Grads[i], grad); err != nil {
 				return nil, fmt.Errorf("cpu: binding a gradient: %w", err)
 			}
-			e.updates = append(e.updates, engine.Update{V: v, G: grad})
+			e.updates = append(e.updates, engine.Pair{V: v, G: grad})
 		}
 		index[node] = i
 	}
@@ -172,7 +172,7 @@ func newEngine(prog *engine.Program, p *plan.Plan, threads int, set *kernel.Set)
 	}
 	e.losses, e.hits = make([]float64, blocks), make([]int, blocks)
 	e.planPacking()
-	e.doShard, e.doProduct, e.doPrepare, e.doDescend = e.shard, e.product, e.prepare, e.descend
+	e.doShard, e.doProduct, e.doPrepare, e.doSquare, e.doDescend = e.shard, e.product, e.prepare, e.square, e.descend
 	e.cut()
 	return e, nil
 }
@@ -341,75 +341,6 @@ func runs(params [][]float32) [][]float32 {
 		out = append(out, p)
 	}
 	return out
-}
-
-// A piece is a stretch of the parameters that is updated and packed by one
-// task: a convolution, or rows of a dense layer.
-type piece struct {
-	conv   *convStage
-	dense  *denseStage
-	lo, hi int // rows
-}
-
-// pieceRows is a multiple of 16, since rows are turned in squares.
-const pieceRows = 16
-
-// cut makes the pieces.
-func (e *Engine) cut() {
-	for _, d := range e.denses {
-		for lo := 0; lo < d.O; lo += pieceRows {
-			e.pieces = append(e.pieces, piece{dense: d, lo: lo, hi: min(lo+pieceRows, d.O)})
-		}
-	}
-	for _, c := range e.convs {
-		e.pieces = append(e.pieces, piece{conv: c})
-	}
-}
-
-func (e *Engine) prepare(worker, task int) {
-	if p := e.pieces[task]; p.conv != nil {
-		p.conv.pack()
-	} else {
-		p.dense.turn(e.workers[worker], e.set, p.lo, p.hi)
-	}
-}
-
-// descend updates a piece and packs it.
-func (e *Engine) descend(worker, task int) {
-	w, p := e.workers[worker], e.pieces[task]
-	if c := p.conv; c != nil {
-		e.subtract(w, c.w, c.gw)
-		e.subtract(w, c.b, c.gb)
-		e.subtract(w, c.poolW, c.gradPoolW)
-		e.subtract(w, c.poolB, c.gradPoolB)
-	} else {
-		d := p.dense
-		e.subtract(w, d.w[p.lo*d.I:p.hi*d.I], d.gw[p.lo*d.I:p.hi*d.I])
-		e.subtract(w, d.b[p.lo:p.hi], d.gb[p.lo:p.hi])
-	}
-	e.prepare(worker, task)
-}
-
-// subtract takes a step on some parameters.
-func (e *Engine) subtract(w *worker, v, g []float32) {
-	whole := len(v) / kernel.Lanes
-	if whole > 0 {
-		w.elements = kernel.Elements{Dst: kernel.At(v, 0), Src: kernel.At(g, 0), N: whole, P: kernel.Param(e.rate, 0, 0)}
-		e.set.Descend(&w.elements)
-	}
-	for k := whole * kernel.Lanes; k < len(v); k++ {
-		v[k] -= e.rate * g[k]
-	}
-}
-
-// Descend takes a step of gradient descent, and packs the parameters for the
-// next run.
-func (e *Engine) Descend(rate float32) {
-	e.rate = rate
-	e.job.do(len(e.pieces), e.threads, e.doDescend)
-	for i, v := range e.runs {
-		e.prepared[i] = fingerprint(e.workers[0], e.set, v)
-	}
 }
 
 // Loss returns the mean loss and the hits.

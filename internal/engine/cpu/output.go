@@ -99,12 +99,13 @@ func (e *Engine) output(w *worker, b int) {
 			}
 			sum += kernel.Exp(e.criterion.Background - top)
 		}
-		total += math.Log(float64(sum)) + float64(top) - float64(row[label])
+		total += math.Log(float64(sum)) + float64(top) - e.criterion.Aim(row, label)
 		if dy != nil {
+			smoothing := e.criterion.Smoothing
 			for c, p := range exps {
-				p /= sum
+				p = p/sum - smoothing/float32(k)
 				if c == label {
-					p--
+					p -= 1 - smoothing
 				}
 				dy[c*kernel.Lanes+l] = p * scale
 			}

@@ -431,7 +431,13 @@ func (s *Single) Probabilities() []float32 { return s.probabilities }
 func (s *Single) Gradients() []gorgonia.ValueGrad { return nil }
 
 // Descend does nothing: there are no gradients.
-func (s *Single) Descend(float32) {}
+func (s *Single) Descend(engine.Rule) {}
+
+// State is empty.
+func (s *Single) State() [][]float32 { return nil }
+
+// SetState accepts none.
+func (s *Single) SetState(vectors [][]float32) error { return engine.CheckState(vectors, 0) }
 
 // Reset forgets the image.
 func (s *Single) Reset() { s.loaded = false }

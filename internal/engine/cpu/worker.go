@@ -17,8 +17,11 @@ type worker struct {
 	elements      kernel.Elements
 	pooling       kernel.Pooling
 	transposition kernel.Transposition
+	optimization  kernel.Optimization
+	tail          [4][kernel.Lanes]float32 // parameters that do not fill a block
 	packing       kernel.Packing
 	images        [kernel.Lanes]*byte
+	transformed   []byte // images, if the batch transforms them
 	print         kernel.Fingerprint
 	exps          [256]float32
 	rows          []float32 // two rows of a gradient
@@ -155,7 +158,16 @@ func (e *Engine) packBlock(w *worker, b int) {
 			w.images[l] = &e.zeros[0]
 			continue
 		}
-		w.images[l] = &e.batch.Images[e.batch.Row(n)*e.size]
+		image := e.batch.Images[e.batch.Row(n)*e.size:][:e.size:e.size]
+		if e.batch.Transform != nil {
+			if w.transformed == nil {
+				w.transformed = make([]byte, kernel.Lanes*e.size)
+			}
+			transformed := w.transformed[l*e.size:][:e.size:e.size]
+			e.batch.Transform(transformed, image, n)
+			image = transformed
+		}
+		w.images[l] = &image[0]
 	}
 	x := w.denses[0].x
 	if len(e.convs) > 0 {

@@ -238,16 +238,17 @@ func elementwise() {
 	// aux[0:16] += sum of src
 	sum()
 	fingerprint()
-	// dst -= p0 * src over N blocks
+	// dst = p1 * dst - p0 * src over N blocks
 	{
 		const name = "descend"
 		a := begin(name)
 		var v vecs
-		rate, x := v.one(), v.one()
+		rate, keep, x := v.one(), v.one(), v.one()
 		VBROADCASTSS(word(a, eP0), rate)
+		VBROADCASTSS(word(a, eP1), keep)
 		dst, src, n := arg(a, eDst), arg(a, eSrc), arg(a, eN)
 		each(name, n, []Register{dst, src}, func() {
-			VMOVUPS(Mem{Base: dst}, x)
+			VMULPS(Mem{Base: dst}, keep, x)
 			VFNMADD231PS(Mem{Base: src}, rate, x)
 			VMOVUPS(x, Mem{Base: dst})
 		})

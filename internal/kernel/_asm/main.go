@@ -72,6 +72,7 @@ func main() {
 		weights(t[0], t[1])
 	}
 	elementwise()
+	optimizing()
 	pooling()
 	packing()
 	Generate()
@@ -113,7 +114,7 @@ func declarations() []byte {
 	singles := []struct{ field, name, arg string }{
 		{"Sigmoid", "sigmoid", "Elements"}, {"ReLU", "relu", "Elements"}, {"Slope", "slope", "Elements"},
 		{"ReLUSlope", "reluslope", "Elements"}, {"Sum", "sum", "Elements"}, {"Affine", "affine", "Elements"}, {"Dot", "dot", "Elements"}, {"Fold", "fingerprint", "Elements"}, {"LaneSums", "lanes", "Elements"},
-		{"Descend", "descend", "Elements"}, {"AvgPool", "avgpool", "Pooling"}, {"MaxPool", "maxpool", "Pooling"},
+		{"Descend", "descend", "Elements"}, {"Momentum", "momentum", "Optimization"}, {"Adam", "adam", "Optimization"}, {"AvgPool", "avgpool", "Pooling"}, {"MaxPool", "maxpool", "Pooling"},
 		{"AvgUnpool", "avgunpool", "Pooling"}, {"MaxUnpool", "maxunpool", "Pooling"}, {"AvgSlope", "avgslope", "Pooling"},
 		{"AvgRow", "avgrow", "Pooling"}, {"MaxRow", "maxrow", "Pooling"},
 		{"Transpose", "transpose", "Transposition"}, {"Pack", "pack", "Packing"},
