@@ -249,6 +249,16 @@ func (l layer) connections() *op.Table {
 	return &op.Table{Rows: l.block.Connections}
 }
 
+// absent reports whether the i-th weight is of a kernel that is not there.
+func (l layer) absent(i int) bool {
+	t := l.connections()
+	if t == nil {
+		return false
+	}
+	kernel, maps := l.block.Kernel*l.block.Kernel, l.weight[1]
+	return !t.Connected(i/(maps*kernel), i/kernel%maps)
+}
+
 func product(xs []int) int {
 	p := 1
 	for _, x := range xs {

@@ -30,6 +30,17 @@ func randomize(n *Net, seed uint64) {
 	for i := range n.flat {
 		n.flat[i] = float32(rng.NormFloat64() * 0.2)
 	}
+	for _, l := range n.layers {
+		if l.kind != layerConv {
+			continue
+		}
+		w := n.param(l.name + ".weight").Data
+		for i := range w {
+			if l.absent(i) {
+				w[i] = 0
+			}
+		}
+	}
 }
 
 // small is a network of a few hundred parameters, for tests that count them.

@@ -25,7 +25,7 @@ func (n *Net) initialize(seed uint64) {
 			}
 			draw := n.cfg.Init.draw(rng, float64(in), float64(out))
 			for j := range per {
-				if area := l.block.Kernel * l.block.Kernel; l.connections().Connected(row, j/max(area, 1)) {
+				if !l.absent(row*per + j) {
 					w[row*per+j] = float32(draw())
 				}
 			}

@@ -287,6 +287,15 @@ func TestReadErrors(t *testing.T) {
 	if _, err := Read(bytes.NewReader(replace(`classes\":5`, `classes\":1`))); !errors.Is(err, ErrConfig) {
 		t.Errorf("a config that cannot work: %v", err)
 	}
+	n, _ = New(LeCun98())
+	n.param("conv2.weight").Data[3*25] = 1 // map 0 does not see map 3
+	buf.Reset()
+	if err := n.Write(&buf); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Read(&buf); !errors.Is(err, ErrModelFile) || !strings.Contains(err.Error(), "element 75") {
+		t.Errorf("a kernel that is not there: %v", err)
+	}
 }
 
 func FuzzRead(f *testing.F) {

@@ -195,5 +195,15 @@ func Read(r io.Reader, opts ...Option) (*Net, error) {
 			p.Data[i] = math.Float32frombits(binary.LittleEndian.Uint32(body[lo+4*int64(i):]))
 		}
 	}
+	for _, l := range n.layers {
+		if l.connections() == nil {
+			continue
+		}
+		for i, w := range n.param(l.name + ".weight").Data {
+			if w != 0 && l.absent(i) {
+				return wrong("tensor %q: element %d is %g; the table of connections has no kernel there, so it must be 0", l.name+".weight", i, w)
+			}
+		}
+	}
 	return n, nil
 }
