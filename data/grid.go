@@ -7,6 +7,8 @@ import (
 	"image/color"
 	"image/png"
 	"io"
+
+	"example.com/lenet5/internal/atomicfile"
 )
 
 // Grid draws images of a set beside and below each other, row by row, each
@@ -59,7 +61,10 @@ func SaveGrid(path string, d *Dataset, indices []int, columns, scale int) error 
 	if err != nil {
 		return err
 	}
-	return writeAtomic(path, func(w io.Writer) error { return png.Encode(w, picture) })
+	if err := atomicfile.Write(path, func(w io.Writer) error { return png.Encode(w, picture) }); err != nil {
+		return fmt.Errorf("data: %w", err)
+	}
+	return nil
 }
 
 // ByClass returns the indices of the first n images of each class, class by

@@ -8,6 +8,8 @@ import (
 	"io"
 	"math"
 	"strings"
+
+	"example.com/lenet5/internal/atomicfile"
 )
 
 // WriteIDX writes a. What [ReadIDX] has read is written byte for byte as it
@@ -84,7 +86,7 @@ func writeChunks[T any](w io.Writer, data []T, put func([]byte, T) []byte) error
 // ".gz". The file appears under its name only when it is whole; one that is
 // already there is replaced.
 func WriteIDXFile(path string, a *Array) error {
-	return writeAtomic(path, func(w io.Writer) error {
+	err := atomicfile.Write(path, func(w io.Writer) error {
 		if !strings.HasSuffix(path, ".gz") {
 			b := bufio.NewWriter(w)
 			if err := WriteIDX(b, a); err != nil {
@@ -98,4 +100,8 @@ func WriteIDXFile(path string, a *Array) error {
 		}
 		return z.Close()
 	})
+	if err != nil {
+		return fmt.Errorf("data: %w", err)
+	}
+	return nil
 }

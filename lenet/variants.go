@@ -90,7 +90,7 @@ func LeCun98() Config {
 		Classes:         10,
 		Output:          OutputRBF,
 		Init:            InitLeCun,
-		Defaults:        Defaults{BatchSize: 32, LearningRate: 0.01, Epochs: 20},
+		Defaults:        Defaults{BatchSize: 32, Optimizer: "adamw", LearningRate: 0.004, Schedule: "onecycle", Epochs: 20},
 	}
 }
 

@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"time"
+
+	"example.com/lenet5/internal/atomicfile"
 )
 
 // An Epoch is a row of a [History].
@@ -127,32 +127,8 @@ func ReadCSV(r io.Reader) (*History, error) {
 // Save writes the history as CSV to a file, which appears under its name only
 // when it is whole.
 func (h *History) Save(path string) error {
-	return WriteFile(path, h.WriteCSV)
-}
-
-// WriteFile writes a file under a temporary name in its folder and renames it,
-// so that there is never half a file under path, and an older one stays until
-// the new one is whole.
-func WriteFile(path string, write func(io.Writer) error) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
-		return fmt.Errorf("train: writing %s: %w", path, err)
+	if err := atomicfile.Write(path, h.WriteCSV); err != nil {
+		return fmt.Errorf("train: %w", err)
 	}
-	defer func() {
-		if err != nil {
-			f.Close()
-			os.Remove(f.Name())
-			err = fmt.Errorf("train: writing %s: %w", path, err)
-		}
-	}()
-	if err := write(f); err != nil {
-		return err
-	}
-	if err := f.Chmod(0o644); err != nil {
-		return err
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	return nil
 }

@@ -145,6 +145,28 @@ func TestOut(t *testing.T) {
 	}
 }
 
+// The lines of steps are counted over all epochs, from 0.
+func TestStepLines(t *testing.T) {
+	p := program()
+	p.StepLines = 3
+	var out, stderr bytes.Buffer
+	if code := p.Run(context.Background(), strings.Fields("-synthetic -batch 50 -epochs 3"), &out, &stderr); code != exitOK {
+		t.Fatalf("code %d: %s", code, stderr.String())
+	}
+	// 128 images make 3 steps an epoch; an accuracy covers the steps since the line before.
+	line := regexp.MustCompile(`(?m)^step (\d+): loss \d+\.\d{4}, accuracy [01]\.\d{4}$`)
+	var steps []string
+	for _, m := range line.FindAllStringSubmatch(out.String(), -1) {
+		steps = append(steps, m[1])
+	}
+	if got := strings.Join(steps, " "); got != "0 3 6" {
+		t.Errorf("lines for the steps %s, want 0 3 6", got)
+	}
+	if !regexp.MustCompile(`(?m)^test accuracy: [01]\.\d{4}$`).MatchString(out.String()) || !closing.MatchString(out.String()) {
+		t.Errorf("the end: %q", out.String())
+	}
+}
+
 func TestInterrupted(t *testing.T) {
 	dir := t.TempDir()
 	ctx, cancel := context.WithCancel(context.Background())

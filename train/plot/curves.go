@@ -15,6 +15,7 @@ import (
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
 
+	"example.com/lenet5/internal/atomicfile"
 	"example.com/lenet5/train"
 )
 
@@ -129,7 +130,7 @@ func SaveCurves(dir string, h *train.History, title string) error {
 			return err
 		}
 		path := filepath.Join(dir, "curves."+format)
-		if err := train.WriteFile(path, func(w io.Writer) error { return Write(w, p, format) }); err != nil {
+		if err := atomicfile.Write(path, func(w io.Writer) error { return Write(w, p, format) }); err != nil {
 			return err
 		}
 	}

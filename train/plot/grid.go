@@ -13,7 +13,7 @@ import (
 	"golang.org/x/image/math/fixed"
 
 	"example.com/lenet5/data"
-	"example.com/lenet5/train"
+	"example.com/lenet5/internal/atomicfile"
 )
 
 // The cells of a grid, in pixels: the images are drawn at zoom times their
@@ -93,5 +93,5 @@ func SaveGrid(path string, set *data.Dataset, predicted []int, columns int, titl
 	if err != nil {
 		return err
 	}
-	return train.WriteFile(path, func(w io.Writer) error { return png.Encode(w, im) })
+	return atomicfile.Write(path, func(w io.Writer) error { return png.Encode(w, im) })
 }
