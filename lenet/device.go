@@ -15,7 +15,10 @@ var ErrDevice = errors.New("lenet: device not available")
 type Device struct {
 	Name   string // "cpu"
 	Detail string // the instruction set and the threads
-	Reason string // why it was chosen
+	// Kernels is the instruction set: on another one the last bits of a result
+	// may differ.
+	Kernels string
+	Reason  string // why it was chosen
 }
 
 // String returns "cpu (detail)".
@@ -24,7 +27,7 @@ func (d Device) String() string { return fmt.Sprintf("%s (%s)", d.Name, d.Detail
 // Device returns where the network runs.
 func (n *Net) Device() Device {
 	d := n.device
-	d.Detail = cpu.Describe(n.threads)
+	d.Detail, d.Kernels = cpu.Describe(n.threads), cpu.Kernels()
 	return d
 }
 

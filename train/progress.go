@@ -61,6 +61,13 @@ func (p *progress) end(e Epoch) {
 		len(fmt.Sprint(p.last)), e.Epoch, p.last, e.TrainLoss, e.TrainAccuracy, test, e.ExamplesPerSec())
 }
 
+// warn writes a line about something that the user should know.
+func (p *progress) warn(text string) {
+	if p.w != nil {
+		fmt.Fprintf(p.w, "warning: %s\n", text)
+	}
+}
+
 // abandon takes the bar away.
 func (p *progress) abandon() {
 	if p.bar != nil {

@@ -61,6 +61,19 @@ type Config struct {
 	// its last epoch, with the data order of the epochs to come, and new
 	// epochs are appended to it. Epochs counts those still to be trained.
 	History *History
+	// Checkpoint, if not empty, is the file that the run is saved to: before
+	// the first step, every CheckpointEvery (0 means 5 seconds), after each
+	// epoch, and when the context ends. The one before it is kept, under the
+	// same name and [Previous]. A Solver of Gorgonia cannot be saved.
+	Checkpoint      string
+	CheckpointEvery time.Duration
+	// Resume, if not nil, is where to go on from. The network, the data and the
+	// settings must be those that it was made with, and then the run ends as if
+	// it had never been stopped, bit by bit. If the Schedule is [Constant],
+	// Epochs may be more than it was.
+	Resume *Checkpoint
+	// Notes are kept in the checkpoint, for its reader.
+	Notes map[string]string
 	// Progress, if not nil, is told how training goes: by a bar if it is a
 	// terminal, else by one line per epoch.
 	Progress io.Writer
@@ -96,7 +109,12 @@ func Fit(ctx context.Context, net *lenet.Net, set *data.Dataset, cfg Config) (*H
 		return cfg.History, err
 	}
 	defer r.close()
-	for range r.cfg.Epochs {
+	if cfg.Resume == nil {
+		if err := r.checkpoint(); err != nil {
+			return r.history, err
+		}
+	}
+	for r.history.Last().Epoch < r.last {
 		if err := r.epoch(ctx); err != nil {
 			return r.history, err
 		}
@@ -107,6 +125,7 @@ func Fit(ctx context.Context, net *lenet.Net, set *data.Dataset, cfg Config) (*H
 // run is a call of Fit.
 type run struct {
 	cfg       Config
+	net       *lenet.Net
 	set       *data.Dataset
 	update    lenet.Update
 	trainer   *lenet.Trainer
@@ -114,8 +133,39 @@ type run struct {
 	history   *History
 	progress  *progress
 	order     []int32
+	began     int // the number of the epoch before the first
 	last      int // the number of the last epoch to train
 	steps     int // in an epoch
+
+	// Where the run is: step steps of the epoch in progress are done.
+	step int
+	sums sums
+
+	saved time.Time // when the last checkpoint was
+	fixed []setting // what a checkpoint says about the run
+}
+
+// sums are totals over the part of an epoch that is done.
+type sums struct {
+	loss              float64
+	correct, examples int
+	time              time.Duration
+}
+
+// add counts a step in.
+func (s *sums) add(stats lenet.Stats) {
+	s.loss += stats.Loss * float64(stats.Count)
+	s.correct += stats.Correct
+	s.examples += stats.Count
+}
+
+// epoch is the row of the history, as far as it is known.
+func (s *sums) epoch(number int) Epoch {
+	n := float64(s.examples)
+	return Epoch{
+		Epoch: number, TrainLoss: s.loss / n, TrainAccuracy: float64(s.correct) / n,
+		TestLoss: math.NaN(), TestAccuracy: math.NaN(), Examples: s.examples, TrainTime: s.time,
+	}
 }
 
 func newRun(net *lenet.Net, set *data.Dataset, cfg Config) (r *run, err error) {
@@ -128,11 +178,15 @@ func newRun(net *lenet.Net, set *data.Dataset, cfg Config) (r *run, err error) {
 	if cfg, err = cfg.Resolve(net, set); err != nil {
 		return nil, err
 	}
-	r = &run{cfg: cfg, set: set, history: cfg.History, progress: newProgress(cfg.Progress)}
+	if cfg.Resume != nil && cfg.History != nil {
+		return nil, fmt.Errorf("%w: Resume brings a History of its own", ErrConfig)
+	}
+	r = &run{cfg: cfg, net: net, set: set, history: cfg.History, progress: newProgress(cfg.Progress)}
 	if r.history == nil {
 		r.history = &History{}
 	}
-	r.last = r.history.Last().Epoch + cfg.Epochs
+	r.began = r.history.Last().Epoch
+	r.last = r.began + cfg.Epochs
 	r.steps = (set.Len() + cfg.BatchSize - 1) / cfg.BatchSize
 	if r.update, err = cfg.update(); err != nil {
 		return nil, err
@@ -148,6 +202,15 @@ func newRun(net *lenet.Net, set *data.Dataset, cfg Config) (r *run, err error) {
 	if r.trainer, err = net.NewTrainer(cfg.BatchSize, lenet.LabelSmoothing(cfg.LabelSmoothing)); err != nil {
 		r.close()
 		return nil, err
+	}
+	if cfg.Checkpoint != "" {
+		r.fixed = r.settings()
+	}
+	if cfg.Resume != nil {
+		if err := r.resume(net, cfg.Resume); err != nil {
+			r.close()
+			return nil, err
+		}
 	}
 	return r, nil
 }
@@ -199,6 +262,9 @@ func (c Config) update() (lenet.Update, error) {
 	if _, constant := c.Schedule.(Constant); u.Solver != nil && (!constant || c.ClipNorm > 0) {
 		return u, fmt.Errorf("%w: a Solver of Gorgonia takes no schedule and no clipping", ErrConfig)
 	}
+	if u.Solver != nil && (c.Checkpoint != "" || c.Resume != nil) {
+		return u, fmt.Errorf("%w: a Solver of Gorgonia keeps its state to itself, so there is no checkpoint with one", ErrConfig)
+	}
 	u.ClipNorm = c.ClipNorm
 	return u, nil
 }
@@ -240,10 +306,9 @@ func (r *run) close() {
 	r.progress.abandon()
 }
 
-// epoch trains one epoch and appends it to the history.
+// epoch trains one epoch, or what is left of it, and appends it to the history.
 func (r *run) epoch(ctx context.Context) error {
 	number := r.history.Last().Epoch + 1
-	steps := r.steps
 	if r.cfg.Hooks.EpochBegin != nil {
 		if err := r.cfg.Hooks.EpochBegin(number); err != nil {
 			return fmt.Errorf("train: beginning epoch %d: %w", number, err)
@@ -252,37 +317,22 @@ func (r *run) epoch(ctx context.Context) error {
 	r.progress.begin(number, r.last, r.set.Len())
 	start := time.Now()
 	r.order = data.Permutation(r.order, r.set.Len(), r.cfg.Seed, number)
-	e := Epoch{Epoch: number, TestLoss: math.NaN(), TestAccuracy: math.NaN(), TrainTime: time.Since(start)}
-	var loss float64
-	var correct int
-	for step := 1; step <= steps; step++ {
+	r.sums.time += time.Since(start)
+	for r.step < r.steps {
 		if err := ctx.Err(); err != nil {
-			return fmt.Errorf("train: stopped before step %d of %d in epoch %d: %w", step, steps, number, context.Cause(ctx))
+			err = fmt.Errorf("train: stopped before step %d of %d in epoch %d: %w", r.step+1, r.steps, number, context.Cause(ctx))
+			return errors.Join(err, r.checkpoint())
 		}
-		start = time.Now()
-		lo := (step - 1) * r.cfg.BatchSize
-		hi := min(lo+r.cfg.BatchSize, r.set.Len())
-		update := r.update
-		update.LearningRate *= r.cfg.Schedule.Factor((number-1)*steps+step-1, r.last*steps, steps)
-		stats, err := r.trainer.Step(lenet.Batch{Images: r.set.Images, Labels: r.set.Labels, Index: r.order[lo:hi]}, update)
-		e.TrainTime += time.Since(start)
-		if err != nil {
-			return fmt.Errorf("train: epoch %d, step %d: %w", number, step, err)
+		if err := r.train(number); err != nil {
+			return err
 		}
-		if math.IsNaN(stats.Loss) || math.IsInf(stats.Loss, 0) {
-			return &DivergedError{number, step, stats.Loss}
-		}
-		e.Examples += stats.Count
-		loss += stats.Loss * float64(stats.Count)
-		correct += stats.Correct
-		e.TrainLoss, e.TrainAccuracy = loss/float64(e.Examples), float64(correct)/float64(e.Examples)
-		r.progress.step(e)
-		if r.cfg.Hooks.Step != nil {
-			if err := r.cfg.Hooks.Step(Step{number, step, steps, (number-1)*steps + step, stats}); err != nil {
-				return fmt.Errorf("train: epoch %d, step %d: %w", number, step, err)
+		if r.cfg.Checkpoint != "" && time.Since(r.saved) >= r.every() {
+			if err := r.checkpoint(); err != nil {
+				return err
 			}
 		}
 	}
+	e := r.sums.epoch(number)
 	if r.evaluator != nil {
 		m, err := r.evaluator.run()
 		if err != nil {
@@ -291,11 +341,47 @@ func (r *run) epoch(ctx context.Context) error {
 		e.TestLoss, e.TestAccuracy = m.Loss, m.Accuracy
 	}
 	r.history.Epochs = append(r.history.Epochs, e)
+	r.step, r.sums = 0, sums{}
 	r.progress.end(e)
 	if r.cfg.Hooks.EpochEnd != nil {
 		if err := r.cfg.Hooks.EpochEnd(r.history); err != nil {
 			return fmt.Errorf("train: ending epoch %d: %w", number, err)
 		}
 	}
+	return r.checkpoint()
+}
+
+// train takes the next step of epoch number.
+func (r *run) train(number int) error {
+	start := time.Now()
+	lo := r.step * r.cfg.BatchSize
+	hi := min(lo+r.cfg.BatchSize, r.set.Len())
+	total := (number-1)*r.steps + r.step
+	update := r.update
+	update.LearningRate *= r.cfg.Schedule.Factor(total, r.last*r.steps, r.steps)
+	stats, err := r.trainer.Step(lenet.Batch{Images: r.set.Images, Labels: r.set.Labels, Index: r.order[lo:hi]}, update)
+	r.sums.time += time.Since(start)
+	if err != nil {
+		return fmt.Errorf("train: epoch %d, step %d: %w", number, r.step+1, err)
+	}
+	if math.IsNaN(stats.Loss) || math.IsInf(stats.Loss, 0) {
+		return &DivergedError{number, r.step + 1, stats.Loss}
+	}
+	r.step++
+	r.sums.add(stats)
+	r.progress.step(r.sums.epoch(number))
+	if r.cfg.Hooks.Step != nil {
+		if err := r.cfg.Hooks.Step(Step{number, r.step, r.steps, total + 1, stats}); err != nil {
+			return errors.Join(fmt.Errorf("train: epoch %d, step %d: %w", number, r.step, err), r.checkpoint())
+		}
+	}
 	return nil
+}
+
+// every is the time between checkpoints.
+func (r *run) every() time.Duration {
+	if r.cfg.CheckpointEvery > 0 {
+		return r.cfg.CheckpointEvery
+	}
+	return 5 * time.Second
 }

@@ -383,3 +383,12 @@ func Describe(threads int) string {
 	}
 	return describe(set, threads)
 }
+
+// Kernels names the instruction set of engines made by [New].
+func Kernels() string {
+	set, err := kernel.Default()
+	if err != nil {
+		return err.Error()
+	}
+	return set.Name
+}
