@@ -39,7 +39,6 @@ func TestRefused(t *testing.T) {
 		text string
 	}{
 		"-nonsense":                      {exitUsage, "-nonsense"},
-		"-resume":                        {exitUsage, "-resume"},
 		"-recipe best":                   {exitUsage, "-recipe"},
 		"-epochs -1":                     {exitUsage, "-epochs"},
 		"-epochs x":                      {exitUsage, "epochs"},
@@ -117,13 +116,13 @@ func TestOut(t *testing.T) {
 	if code != exitOK || !closing.MatchString(stdout) {
 		t.Fatalf("code %d: %s%s", code, stdout, stderr)
 	}
-	for _, name := range runFiles[:5] {
+	for _, name := range runFiles {
 		if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Size() == 0 {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if files, _ := os.ReadDir(dir); len(files) != 5 {
-		t.Errorf("%d files, want 5", len(files))
+	if files, _ := os.ReadDir(dir); len(files) != len(runFiles)+1 {
+		t.Errorf("%d files, want those and checkpoint.previous", len(files))
 	}
 	svg, _ := os.ReadFile(filepath.Join(dir, "curves.svg"))
 	if !strings.Contains(string(svg), "SYNTHETIC") {
@@ -176,7 +175,7 @@ func TestInterrupted(t *testing.T) {
 	if code != exitInterrupted || !strings.Contains(stderr.String(), "interrupted") || !strings.Contains(stderr.String(), dir) {
 		t.Errorf("code %d, %s", code, stderr.String())
 	}
-	for _, name := range []string{"model.safetensors", "history.csv"} {
+	for _, name := range []string{"model.safetensors", "history.csv", "checkpoint"} {
 		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
 			t.Error(err)
 		}

@@ -22,14 +22,51 @@ type settings struct {
 	epochs, batch, threads                       int
 	lr                                           float64
 	seed                                         uint64
-	synthetic                                    bool
+	synthetic, resume                            bool
 	given                                        map[string]bool
+	flags                                        *flag.FlagSet
+}
+
+// remembered are the flags that decide about a run: a checkpoint keeps them,
+// and -resume takes them from there.
+var remembered = []string{"data", "variant", "model", "epochs", "batch", "lr", "optimizer", "seed", "synthetic"}
+
+// notes returns the remembered flags that were given.
+func (s *settings) notes() map[string]string {
+	notes := map[string]string{}
+	for _, name := range remembered {
+		if s.given[name] {
+			notes[name] = s.flags.Lookup(name).Value.String()
+		}
+	}
+	return notes
+}
+
+// recall sets the flags as they were when the run began. One that is given now
+// must be as it was, but for the number of epochs and for where the data is.
+func (s *settings) recall(notes map[string]string) error {
+	for _, name := range remembered {
+		was, noted := notes[name]
+		f := s.flags.Lookup(name)
+		switch {
+		case s.given[name] && name != "epochs" && name != "data" && (!noted || was != f.Value.String()):
+			if !noted {
+				was = "left away"
+			}
+			return fmt.Errorf("-resume: -%s was %s when the run in %s was begun, and is %s; leave it away to go on, or begin a run in another folder", name, was, s.out, f.Value)
+		case noted && !s.given[name]:
+			if err := f.Value.Set(was); err != nil {
+				return fmt.Errorf("-resume: the checkpoint in %s says -%s %s: %w", s.out, name, was, err)
+			}
+			s.given[name] = true
+		}
+	}
+	return nil
 }
 
 // later are flags of the family that have no effect in this version.
 var later = map[string]string{
 	"recipe": "a choice of recipes",
-	"resume": "the resuming of a run",
 	"v":      "a choice of the level of detail",
 }
 
@@ -40,8 +77,8 @@ var errUsage = errors.New("usage")
 // parse reads the flags of a program. On -h it prints the help to stdout and
 // returns flag.ErrHelp.
 func (p *Program) parse(args []string, stdout, stderr io.Writer) (*settings, error) {
-	s := &settings{given: map[string]bool{}}
 	fs := flag.NewFlagSet(p.Name, flag.ContinueOnError)
+	s := &settings{given: map[string]bool{}, flags: fs}
 	fs.SetOutput(io.Discard)
 	fs.Usage = func() {}
 	fs.StringVar(&s.data, "data", "", "`folder` with the four IDX files of "+p.DataName+"; without it, LENET_DATA,\nthe cache and the usual folders are searched, then it is downloaded")
@@ -53,8 +90,9 @@ func (p *Program) parse(args []string, stdout, stderr io.Writer) (*settings, err
 	fs.Uint64Var(&s.seed, "seed", 1, "`seed` of the weights and of the order of the examples;\nthe same seed gives the same bits")
 	fs.StringVar(&s.device, "device", "auto", "where to run: `auto|cpu`")
 	fs.IntVar(&s.threads, "threads", 0, "`number` of threads; by default as many as there are processors;\nthe results do not depend on it")
-	fs.StringVar(&s.out, "out", "", "`folder` for model.safetensors, history.csv, curves.png, curves.svg and\npredictions.png; it must not hold a run; without it no file is written")
+	fs.StringVar(&s.out, "out", "", "`folder` for model.safetensors, history.csv, curves.png, curves.svg and\npredictions.png; it must not hold a run, but for -resume; without it no file is written")
 	fs.StringVar(&s.model, "model", "", "start from the network in this `file` instead of a new one")
+	fs.BoolVar(&s.resume, "resume", false, "go on with the run in the folder of -out, with its settings, where it was\nstopped; without a run there, begin one; a larger -epochs makes it longer")
 	fs.BoolVar(&s.synthetic, "synthetic", false, "train on images drawn by the program instead of "+p.DataName)
 	for name, what := range later {
 		fs.BoolFunc(name, "", func(string) error { return fmt.Errorf("%s is not available in this version", what) })
@@ -108,6 +146,8 @@ func (s *settings) check(fs *flag.FlagSet) error {
 		return errors.New("-model and -variant exclude each other: the file says which network it is")
 	case s.epochs == 0 && s.model == "":
 		return errors.New("-epochs 0: there is nothing to evaluate; name a network by -model FILE")
+	case s.resume && s.out == "":
+		return errors.New("-resume: name the folder of the run by -out DIR")
 	case s.epochs == 0 && s.out != "":
 		return errors.New("-epochs 0: an evaluation writes no files; leave -out away")
 	}
@@ -132,5 +172,5 @@ func (p *Program) help(fs *flag.FlagSet, w io.Writer) {
 		}
 	})
 	shown.PrintDefaults()
-	fmt.Fprintf(w, "\nThe last two lines on standard output are the result; progress goes to standard error.\nCtrl-C finishes the step, writes what there is, and exits with code 130.\n")
+	fmt.Fprintf(w, "\nThe last two lines on standard output are the result; progress goes to standard error.\nCtrl-C finishes the step, saves the run under -out for -resume, and exits with code 130.\n")
 }

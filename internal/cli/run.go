@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"os"
 	"os/signal"
@@ -84,14 +85,22 @@ type job struct {
 	stdout, stderr io.Writer
 	set            *data.Set
 	net            *lenet.Net
+	resumed        *train.Checkpoint
 }
 
 func (j *job) run(ctx context.Context) error {
+	if j.s.resume {
+		if err := j.findRun(); err != nil {
+			return err
+		}
+	}
 	if err := j.makeNet(); err != nil {
 		return err
 	}
-	if err := j.prepareOut(); err != nil {
-		return err
+	if j.s.out != "" && j.resumed == nil {
+		if err := j.prepareOut(); err != nil {
+			return err
+		}
 	}
 	if err := j.load(ctx); err != nil {
 		return err
@@ -107,15 +116,20 @@ func (j *job) run(ctx context.Context) error {
 }
 
 func (j *job) makeNet() (err error) {
+	opts := []lenet.Option{lenet.Seed(j.s.seed), lenet.OnDevice(j.s.device), lenet.Threads(j.s.threads)}
+	if j.resumed != nil {
+		j.net, err = lenet.New(j.resumed.Config, opts...)
+		return err
+	}
 	if j.s.model != "" {
-		j.net, err = lenet.Load(j.s.model, lenet.OnDevice(j.s.device), lenet.Threads(j.s.threads))
+		j.net, err = lenet.Load(j.s.model, opts...)
 		return err
 	}
 	cfg, err := lenet.Variant(j.s.variant)
 	if err != nil {
 		return err
 	}
-	j.net, err = lenet.New(cfg, lenet.Seed(j.s.seed), lenet.OnDevice(j.s.device), lenet.Threads(j.s.threads))
+	j.net, err = lenet.New(cfg, opts...)
 	return err
 }
 
@@ -167,19 +181,31 @@ func (j *job) downloading() func(data.Progress) {
 // runFiles are what a run leaves under -out.
 var runFiles = []string{"model.safetensors", "history.csv", "curves.png", "curves.svg", "predictions.png", "checkpoint"}
 
+// findRun reads the checkpoint of the run that is to go on, if there is one.
+func (j *job) findRun() error {
+	c, err := train.ReadCheckpoint(filepath.Join(j.s.out, "checkpoint"))
+	switch {
+	case err == nil:
+		j.resumed = c
+		return j.s.recall(c.Notes)
+	case errors.Is(err, fs.ErrNotExist):
+		fmt.Fprintf(j.stderr, "-resume: there is no checkpoint in %s; a new run begins\n", j.s.out)
+		return nil
+	default:
+		return err
+	}
+}
+
 // prepareOut makes the folder, refuses one that holds a run, and notices one
 // that cannot be written before any time is spent.
 func (j *job) prepareOut() error {
 	dir := j.s.out
-	if dir == "" {
-		return nil
-	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("-out: %w", err)
 	}
 	for _, name := range runFiles {
 		if _, err := os.Lstat(filepath.Join(dir, name)); err == nil {
-			return fmt.Errorf("-out %s: it holds a run already (%s), which is not overwritten; name another folder", dir, name)
+			return fmt.Errorf("-out %s: it holds a run already (%s), which is not overwritten; name another folder, or go on with it by -resume", dir, name)
 		}
 	}
 	f, err := os.CreateTemp(dir, ".probe.*")
@@ -234,11 +260,14 @@ func (j *job) train(ctx context.Context) error {
 		cfg.Hooks.Step = j.stepLines()
 	}
 	fmt.Fprintf(j.stdout, "training: %d epochs, batch %d, %s, schedule %s, seed %d\n\n", cfg.Epochs, cfg.BatchSize, cfg.Optimizer, cfg.Schedule, cfg.Seed)
+	if c := j.resumed; c != nil {
+		fmt.Fprintf(j.stdout, "resuming: %d epochs and %d of %d steps are done\n\n", c.Epoch-1, c.Step, c.Steps)
+	}
 	h, err := train.Fit(ctx, j.net, j.set.Train, cfg)
 	if err != nil {
 		if errors.Is(err, context.Canceled) && j.s.out != "" {
 			err = errors.Join(err, j.write(h))
-			fmt.Fprintf(j.stderr, "what there is was written to %s\n", j.s.out)
+			fmt.Fprintf(j.stderr, "the run is saved in %s; -resume -out %s goes on with it\n", j.s.out, j.s.out)
 		}
 		return err
 	}
@@ -266,6 +295,10 @@ func (j *job) config() (train.Config, error) {
 	cfg := train.Config{
 		Epochs: max(j.s.epochs, 0), BatchSize: j.s.batch,
 		Validation: j.set.Test, Seed: j.s.seed, Progress: j.stderr,
+		Resume: j.resumed, Notes: j.s.notes(),
+	}
+	if j.s.out != "" {
+		cfg.Checkpoint = filepath.Join(j.s.out, "checkpoint")
 	}
 	d := j.net.Config().Defaults
 	var err error
