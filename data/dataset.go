@@ -25,6 +25,9 @@ type Dataset struct {
 	Channels, Height, Width int
 	// Classes holds the name of each class.
 	Classes []string
+	// Flippable says that an image mirrored left to right is one of the same
+	// class: true of garments, and not of digits.
+	Flippable bool
 	// Synthetic says that the images were drawn by a program.
 	Synthetic bool
 }

@@ -129,7 +129,12 @@ const knownLimit = 64 << 20
 // an [*UnavailableError] and lists what was tried. If ctx ends first, the
 // error wraps that of ctx.
 func FashionMNIST(ctx context.Context, opts ...Option) (*Set, error) {
-	return fashionMNIST.load(ctx, opts)
+	set, err := fashionMNIST.load(ctx, opts)
+	if err != nil {
+		return nil, err
+	}
+	set.Train.Flippable, set.Test.Flippable = true, true
+	return set, nil
 }
 
 // MNIST returns the handwritten digits of LeCun, Cortes and Burges (1998):

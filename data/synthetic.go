@@ -15,7 +15,9 @@ import (
 // seed gives the same images, whatever the number of processors, and the first
 // images of a larger set are those of a smaller one. A count below 0 means 0.
 func SyntheticGarments(train, test int, seed uint64) *Set {
-	return synthesize("synthetic garments", train, test, seed, fashionMNIST.classes, drawGarment)
+	set := synthesize("synthetic garments", train, test, seed, fashionMNIST.classes, drawGarment)
+	set.Train.Flippable, set.Test.Flippable = true, true
+	return set
 }
 
 // SyntheticDigits draws a set in the likeness of MNIST, digits by a pen; see

@@ -223,6 +223,7 @@ func (r *run) settings() []setting {
 		{"the schedule", c.Schedule.String()},
 		{"the clipping norm", fmt.Sprint(c.ClipNorm)},
 		{"the label smoothing", fmt.Sprint(c.LabelSmoothing)},
+		{"the augmentation", c.Augment.String()},
 	}
 }
 

@@ -26,7 +26,8 @@ func resumable(set *data.Set, path string) Config {
 	return Config{
 		Epochs: 3, BatchSize: 16, Seed: 3, Validation: set.Test, Checkpoint: path,
 		Optimizer: AdamW{LearningRate: 0.003, WeightDecay: 0.02}, Schedule: OneCycle{}, ClipNorm: 1, LabelSmoothing: 0.1,
-		Notes: map[string]string{"note": "a \"note\""},
+		Augment: data.Augmentation{Shift: 2, Rotation: 12},
+		Notes:   map[string]string{"note": "a \"note\""},
 	}
 }
 
@@ -196,6 +197,7 @@ func TestResumeRefused(t *testing.T) {
 		},
 		"the schedule":            func(c *Config, _ **lenet.Net, _ **data.Dataset) { c.Schedule = OneCycle{Rise: 0.2} },
 		"the clipping norm":       func(c *Config, _ **lenet.Net, _ **data.Dataset) { c.ClipNorm = 2 },
+		"the augmentation":        func(c *Config, _ **lenet.Net, _ **data.Dataset) { c.Augment.Shift = 1 },
 		"the label smoothing":     func(c *Config, _ **lenet.Net, _ **data.Dataset) { c.LabelSmoothing = 0 },
 		"the network":             func(_ *Config, n **lenet.Net, _ **data.Dataset) { *n, _ = lenet.New(wide) },
 		"Resume brings a History": func(c *Config, _ **lenet.Net, _ **data.Dataset) { c.History = &History{} },

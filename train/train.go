@@ -53,9 +53,13 @@ type Config struct {
 	// LabelSmoothing is the share of each target that is spread over all
 	// classes, in [0, 1); see [lenet.LabelSmoothing].
 	LabelSmoothing float64
+	// Augment says how the training images are changed, anew in each epoch. It
+	// depends on Seed, the epoch and the image alone.
+	Augment data.Augmentation
 	// Validation, if not nil, is evaluated after each epoch.
 	Validation *data.Dataset
-	// Seed and the epoch's number decide the order of the examples.
+	// Seed and the epoch's number decide the order of the examples, and how
+	// they are augmented.
 	Seed uint64
 	// History, if not nil, is that of the run so far: training goes on after
 	// its last epoch, with the data order of the epochs to come, and new
@@ -133,9 +137,10 @@ type run struct {
 	history   *History
 	progress  *progress
 	order     []int32
-	began     int // the number of the epoch before the first
-	last      int // the number of the last epoch to train
-	steps     int // in an epoch
+	transform func(dst, src []byte, k int) // nil without augmentation
+	began     int                          // the number of the epoch before the first
+	last      int                          // the number of the last epoch to train
+	steps     int                          // in an epoch
 
 	// Where the run is: step steps of the epoch in progress are done.
 	step int
@@ -202,6 +207,16 @@ func newRun(net *lenet.Net, set *data.Dataset, cfg Config) (r *run, err error) {
 	if r.trainer, err = net.NewTrainer(cfg.BatchSize, lenet.LabelSmoothing(cfg.LabelSmoothing)); err != nil {
 		r.close()
 		return nil, err
+	}
+	if cfg.Augment != (data.Augmentation{}) {
+		a, err := data.NewAugmenter(cfg.Augment, set)
+		if err != nil {
+			r.close()
+			return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+		}
+		r.transform = func(dst, src []byte, k int) {
+			a.Apply(dst, src, cfg.Seed, r.history.Last().Epoch+1, int(r.order[r.step*cfg.BatchSize+k]))
+		}
 	}
 	if cfg.Checkpoint != "" {
 		r.fixed = r.settings()
@@ -359,7 +374,7 @@ func (r *run) train(number int) error {
 	total := (number-1)*r.steps + r.step
 	update := r.update
 	update.LearningRate *= r.cfg.Schedule.Factor(total, r.last*r.steps, r.steps)
-	stats, err := r.trainer.Step(lenet.Batch{Images: r.set.Images, Labels: r.set.Labels, Index: r.order[lo:hi]}, update)
+	stats, err := r.trainer.Step(lenet.Batch{Images: r.set.Images, Labels: r.set.Labels, Index: r.order[lo:hi], Transform: r.transform}, update)
 	r.sums.time += time.Since(start)
 	if err != nil {
 		return fmt.Errorf("train: epoch %d, step %d: %w", number, r.step+1, err)

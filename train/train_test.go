@@ -246,6 +246,42 @@ func TestHistoryCSV(t *testing.T) {
 	}
 }
 
+// The network sees what the Augmenter makes of the images: on a copy of the set
+// that was augmented beforehand, one epoch gives the same bits.
+func TestAugment(t *testing.T) {
+	set := data.SyntheticGarments(70, 10, 1)
+	a := data.Augmentation{Shift: 2, Rotation: 8, Flip: true}
+	cfg := Config{Epochs: 1, Seed: 5, Augment: a}
+	net := newTiny(t)
+	if _, err := Fit(context.Background(), net, set.Train, cfg); err != nil {
+		t.Fatal(err)
+	}
+	m, err := data.NewAugmenter(a, set.Train)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := *set.Train
+	before.Images = slices.Clone(before.Images)
+	for i := range before.Len() {
+		m.Apply(before.Image(i), set.Train.Image(i), cfg.Seed, 1, i)
+	}
+	cfg.Augment = data.Augmentation{}
+	plain, beforehand := newTiny(t), newTiny(t)
+	if _, err := Fit(context.Background(), plain, set.Train, cfg); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Fit(context.Background(), beforehand, &before, cfg); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(parameters(net), parameters(beforehand)) || slices.Equal(parameters(net), parameters(plain)) {
+		t.Error("the images that the network saw are not the augmented ones")
+	}
+	cfg.Augment.Flip = true
+	if _, err := Fit(context.Background(), net, data.SyntheticDigits(20, 2, 1).Train, cfg); !errors.Is(err, ErrConfig) || !errors.Is(err, data.ErrDataset) {
+		t.Errorf("digits that are to be flipped: %v", err)
+	}
+}
+
 func TestChart(t *testing.T) {
 	h := &History{}
 	if c := h.Chart(10, 1); !strings.Contains(c, "no epochs") {

@@ -1,0 +1,212 @@
+package data
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"math/bits"
+	"strings"
+	"sync"
+)
+
+// An Augmentation says how images are changed each time that they are trained
+// on, so that a network sees no image twice. The zero value changes nothing.
+type Augmentation struct {
+	// Shift moves the image by -Shift to Shift pixels each way, all equally
+	// likely. What comes in is background, a byte of 0.
+	Shift int
+	// Rotation turns it by -Rotation to Rotation degrees about its centre.
+	Rotation float64
+	// Flip mirrors every second image, left to right. The data set must allow
+	// it; see [Dataset].Flippable.
+	Flip bool
+}
+
+// String returns "shift 2, rotation 10, flip", or "none".
+func (a Augmentation) String() string {
+	var parts []string
+	if a.Shift != 0 {
+		parts = append(parts, fmt.Sprintf("shift %d", a.Shift))
+	}
+	if a.Rotation != 0 {
+		parts = append(parts, fmt.Sprintf("rotation %g", a.Rotation))
+	}
+	if a.Flip {
+		parts = append(parts, "flip")
+	}
+	if parts == nil {
+		return "none"
+	}
+	return strings.Join(parts, ", ")
+}
+
+// An Augmenter changes images of one size. It may be used by several
+// goroutines at once.
+type Augmenter struct {
+	a                       Augmentation
+	channels, height, width int
+	// A rotation reads from a copy of the image with a margin of background,
+	// wide enough for whatever angle and shift are drawn.
+	margin, stride int
+	scratch        sync.Pool // of *[]uint32, with the margin clear
+}
+
+// NewAugmenter returns an Augmenter for the images of d. The error wraps
+// [ErrDataset] if a is not for them.
+func NewAugmenter(a Augmentation, d *Dataset) (*Augmenter, error) {
+	bad := func(format string, args ...any) (*Augmenter, error) {
+		return nil, fmt.Errorf("%w: %s: augmentation: %s", ErrDataset, d.Name, fmt.Sprintf(format, args...))
+	}
+	switch {
+	case a.Shift < 0 || a.Shift >= min(d.Height, d.Width):
+		return bad("want a shift of 0 to %d pixels, found %d", min(d.Height, d.Width)-1, a.Shift)
+	case !(a.Rotation >= 0 && a.Rotation <= 180):
+		return bad("want a rotation of 0 to 180 degrees, found %g", a.Rotation)
+	case a.Flip && !d.Flippable:
+		return bad("a mirrored image of it may be of another class; if it is not, set Flippable of the data set")
+	}
+	m := &Augmenter{a: a, channels: d.Channels, height: d.Height, width: d.Width}
+	radius := math.Hypot(float64(d.Height), float64(d.Width))/2 + 1.5*float64(a.Shift)
+	furthest := 2 * radius * math.Sin(a.Rotation/2*math.Pi/180)
+	m.margin = int(furthest) + a.Shift + 2
+	m.stride = d.Width + 2*m.margin
+	size := m.stride * (d.Height + 2*m.margin) * d.Channels
+	m.scratch.New = func() any {
+		b := make([]uint32, size)
+		return &b
+	}
+	return m, nil
+}
+
+// Apply writes to dst what src becomes when the i-th image of its set is
+// trained on in an epoch: it depends on nothing else but the seed. Both are
+// (channels, height, width), and must not overlap.
+func (m *Augmenter) Apply(dst, src []byte, seed uint64, epoch, i int) {
+	random := mix(mix(mix(seed)^uint64(epoch)) ^ uint64(i))
+	dx, dy := m.shift(random&0xffff), m.shift(random>>16&0xffff)
+	flip := m.a.Flip && random>>32&1 == 1
+	if m.a.Rotation > 0 {
+		m.rotate(dst, src, dx, dy, random>>33)
+	} else {
+		m.move(dst, src, dx, dy)
+	}
+	if flip {
+		for row := range m.channels * m.height {
+			mirror(dst[row*m.width:][:m.width])
+		}
+	}
+}
+
+// mix is the finaliser of SplitMix64 (Steele, Lea, Flood, 2014), after adding
+// its increment: a change of one bit changes half of the others.
+func mix(x uint64) uint64 {
+	x += 0x9e3779b97f4a7c15
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
+}
+
+// shift makes 16 random bits a number of pixels.
+func (m *Augmenter) shift(random uint64) int {
+	return int(random*uint64(2*m.a.Shift+1)>>16) - m.a.Shift
+}
+
+// move shifts the image by whole pixels.
+func (m *Augmenter) move(dst, src []byte, dx, dy int) {
+	if dx == 0 && dy == 0 {
+		copy(dst, src)
+		return
+	}
+	clear(dst)
+	lo, hi := max(dx, 0), min(m.width, m.width+dx)
+	for c := range m.channels {
+		for y := max(dy, 0); y < min(m.height, m.height+dy); y++ {
+			row := (c*m.height + y) * m.width
+			copy(dst[row+lo:row+hi], src[row-dy*m.width+lo-dx:])
+		}
+	}
+}
+
+// The coordinates of a rotation have 16 bits after the point, and the upper
+// four of them weigh the pixels.
+const one = 1 << 16
+
+// rotate turns the image about its centre by an angle from 31 random bits, and
+// shifts it, interpolating between the four pixels around each place.
+func (m *Augmenter) rotate(dst, src []byte, dx, dy int, random uint64) {
+	pairs, _ := m.scratch.Get().(*[]uint32)
+	defer m.scratch.Put(pairs)
+	plane := m.stride * (m.height + 2*m.margin)
+	for c := range m.channels {
+		for y := range m.height {
+			at := c*plane + (y+m.margin)*m.stride + m.margin - 1
+			pair((*pairs)[at:at+m.width+1], src[(c*m.height+y)*m.width:][:m.width])
+		}
+	}
+	angle := (float64(random)/(1<<30) - 1) * m.a.Rotation * math.Pi / 180
+	sin, cos := math.Sincos(angle)
+	// The place in the source of the pixel (x, y) is the centre plus the
+	// rotated distance of (x-dx, y-dy) from it.
+	cx, cy := float64(m.width-1)/2, float64(m.height-1)/2
+	u0 := cx - cos*(cx+float64(dx)) + sin*(cy+float64(dy)) + float64(m.margin)
+	v0 := cy - sin*(cx+float64(dx)) - cos*(cy+float64(dy)) + float64(m.margin)
+	fixed := func(x float64) int { return int(math.Round(x * one)) }
+	u, v, du, dv := fixed(u0), fixed(v0), fixed(cos), fixed(sin)
+	for c := range m.channels {
+		for y := range m.height {
+			sample(dst[(c*m.height+y)*m.width:][:m.width], (*pairs)[c*plane:][:plane], m.stride, u-y*dv, v+y*du, du, dv)
+		}
+	}
+}
+
+// pair puts each pixel of a row, with its right neighbour, into the halves of a
+// word; before the row and after it is background.
+func pair(dst []uint32, row []byte) {
+	left := uint32(0)
+	dst = dst[:len(row)+1]
+	for x, p := range row {
+		dst[x] = left | uint32(p)<<16
+		left = uint32(p)
+	}
+	dst[len(row)] = left
+}
+
+// weights are those of four pixels, in the order of the lower right, lower
+// left, upper right and upper left one, for each sixteenth down and each
+// sixteenth to the right; they add up to 256.
+var weights = func() (w [256]uint64) {
+	for i := range w {
+		down, right := uint64(i/16), uint64(i%16)
+		w[i] = down*right | down*(16-right)<<16 | (16-down)*right<<32 | (16-down)*(16-right)<<48
+	}
+	return w
+}()
+
+// sample fills a row with what lies on a line through the source, from (u, v)
+// in steps of (du, dv). With four pixels in one word and their weights, in the
+// opposite order, in another, the highest 16 bits of the product are their sum
+// of products, and nothing below carries into them.
+func sample(row []byte, pairs []uint32, stride, u, v, du, dv int) {
+	below := pairs[stride:]
+	pairs = pairs[:len(below)]
+	for x := range row {
+		at := (v>>16)*stride + u>>16
+		pixels := uint64(pairs[at]) | uint64(below[at])<<32
+		row[x] = byte((pixels*weights[byte(v>>8&0xf0|u>>12&0xf)] + 128<<48) >> 56)
+		u, v = u+du, v+dv
+	}
+}
+
+// mirror reverses a row.
+func mirror(row []byte) {
+	for len(row) >= 16 {
+		head, tail := row[:8], row[len(row)-8:]
+		a, b := binary.LittleEndian.Uint64(head), binary.LittleEndian.Uint64(tail)
+		binary.LittleEndian.PutUint64(head, bits.ReverseBytes64(b))
+		binary.LittleEndian.PutUint64(tail, bits.ReverseBytes64(a))
+		row = row[8 : len(row)-8]
+	}
+	for i, j := 0, len(row)-1; i < j; i, j = i+1, j-1 {
+		row[i], row[j] = row[j], row[i]
+	}
+}

@@ -1,0 +1,208 @@
+package data
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// noise is a set of random images of an odd size.
+func noise(n, channels, height, width int) *Dataset {
+	rng := rand.New(rand.NewPCG(1, 2))
+	d := &Dataset{Name: "noise", Images: make([]byte, n*channels*height*width), Labels: make([]byte, n), Channels: channels, Height: height, Width: width, Classes: []string{"a", "b"}, Flippable: true}
+	for i := range d.Images {
+		d.Images[i] = byte(1 + rng.IntN(255))
+	}
+	return d
+}
+
+// at is a pixel of an image, or the background around it.
+func (d *Dataset) at(image []byte, c, y, x int) float64 {
+	if y < 0 || x < 0 || y >= d.Height || x >= d.Width {
+		return 0
+	}
+	return float64(image[(c*d.Height+y)*d.Width+x])
+}
+
+// Every change is one of the shifts and flips that it may be, and all occur.
+func TestAugmentShiftFlip(t *testing.T) {
+	for _, d := range []*Dataset{noise(1, 1, 28, 28), noise(1, 3, 9, 7), noise(1, 2, 5, 40)} {
+		for _, a := range []Augmentation{{}, {Shift: 1}, {Shift: 2, Flip: true}, {Flip: true}} {
+			m, err := NewAugmenter(a, d)
+			if err != nil {
+				t.Fatal(err)
+			}
+			src := d.Image(0)
+			want := map[string]string{}
+			for dy := -a.Shift; dy <= a.Shift; dy++ {
+				for dx := -a.Shift; dx <= a.Shift; dx++ {
+					for flip := range 2 {
+						if flip == 1 && !a.Flip {
+							continue
+						}
+						var b []byte
+						for c := range d.Channels {
+							for y := range d.Height {
+								for x := range d.Width {
+									if flip == 1 {
+										x = d.Width - 1 - x
+									}
+									b = append(b, byte(d.at(src, c, y-dy, x-dx)))
+								}
+							}
+						}
+						want[string(b)] = fmt.Sprintf("%d right, %d down, flipped %d times", dx, dy, flip)
+					}
+				}
+			}
+			counts := map[string]int{}
+			dst := make([]byte, len(src))
+			const trials = 8000
+			for i := range trials {
+				m.Apply(dst, src, 7, i%5, i)
+				what, ok := want[string(dst)]
+				if !ok {
+					t.Fatalf("%v of %dx%d: neither a shift nor a flip", a, d.Height, d.Width)
+				}
+				counts[what]++
+			}
+			expected := float64(trials) / float64(len(want))
+			for _, what := range want {
+				// Five standard deviations.
+				if n := float64(counts[what]); math.Abs(n-expected) > 5*math.Sqrt(expected) {
+					t.Errorf("%v: %s: %g times, want about %.0f", a, what, n, expected)
+				}
+			}
+		}
+	}
+}
+
+// A rotation samples the image between its pixels.
+func TestAugmentRotation(t *testing.T) {
+	for _, d := range []*Dataset{noise(1, 1, 28, 28), noise(1, 3, 9, 7), noise(1, 2, 5, 40)} {
+		for _, degrees := range []float64{1, 15, 90, 180} {
+			for _, shift := range []int{0, 2} {
+				m, err := NewAugmenter(Augmentation{Rotation: degrees, Shift: shift}, d)
+				if err != nil {
+					t.Fatal(err)
+				}
+				src, dst := d.Image(0), make([]byte, d.ImageSize())
+				for trial := range uint64(20) {
+					random := mix(trial) >> 33
+					dx, dy := int(trial)%(2*shift+1)-shift, int(trial/3)%(2*shift+1)-shift
+					m.rotate(dst, src, dx, dy, random)
+					angle := (float64(random)/(1<<30) - 1) * degrees * math.Pi / 180
+					cx, cy := float64(d.Width-1)/2, float64(d.Height-1)/2
+					for c := range d.Channels {
+						for y := range d.Height {
+							for x := range d.Width {
+								px, py := float64(x-dx)-cx, float64(y-dy)-cy
+								u, v := cx+math.Cos(angle)*px-math.Sin(angle)*py, cy+math.Sin(angle)*px+math.Cos(angle)*py
+								iu, iv := int(math.Floor(u)), int(math.Floor(v))
+								fu, fv := u-float64(iu), v-float64(iv)
+								want := (d.at(src, c, iv, iu)*(1-fu)+d.at(src, c, iv, iu+1)*fu)*(1-fv) +
+									(d.at(src, c, iv+1, iu)*(1-fu)+d.at(src, c, iv+1, iu+1)*fu)*fv
+								// The weights are cut off at sixteenths.
+								if got := d.at(dst, c, y, x); math.Abs(got-want) > 2*255./16+1 {
+									t.Fatalf("%g degrees, %dx%d, pixel (%d, %d): %g, want about %.1f", degrees, d.Height, d.Width, x, y, got, want)
+								}
+							}
+						}
+					}
+				}
+			}
+		}
+	}
+	d := noise(1, 1, 9, 9)
+	m, _ := NewAugmenter(Augmentation{Rotation: 90}, d)
+	dst := make([]byte, 81)
+	m.rotate(dst, d.Image(0), 0, 0, 1<<30)
+	if !bytes.Equal(dst, d.Image(0)) {
+		t.Error("an angle of 0 changes the image")
+	}
+}
+
+func TestAugmentSeeded(t *testing.T) {
+	d := noise(40, 1, 28, 28)
+	m, err := NewAugmenter(Augmentation{Shift: 2, Rotation: 10, Flip: true}, d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	apply := func(seed uint64, epoch int) []byte {
+		dst := make([]byte, len(d.Images))
+		var wg sync.WaitGroup
+		for i := range d.Len() {
+			wg.Add(1)
+			go func() {
+				defer wg.Done()
+				m.Apply(dst[i*784:][:784], d.Image(i), seed, epoch, i)
+			}()
+		}
+		wg.Wait()
+		return dst
+	}
+	first := apply(1, 1)
+	if !bytes.Equal(first, apply(1, 1)) {
+		t.Error("the same seed and epoch give other images")
+	}
+	for _, other := range [][]byte{apply(1, 2), apply(2, 1), d.Images} {
+		same := 0
+		for i := range d.Len() {
+			if bytes.Equal(first[i*784:][:784], other[i*784:][:784]) {
+				same++
+			}
+		}
+		if same > 0 {
+			t.Errorf("%d images are the same with another seed or in another epoch", same)
+		}
+	}
+	if n := testing.AllocsPerRun(100, func() { m.Apply(first[:784], d.Image(0), 1, 1, 0) }); n > 0 {
+		t.Errorf("%g allocations", n)
+	}
+}
+
+func TestAugmentErrors(t *testing.T) {
+	d := noise(1, 1, 28, 20)
+	digits := *d
+	digits.Flippable = false
+	for _, c := range []struct {
+		a    Augmentation
+		d    *Dataset
+		want string
+	}{
+		{Augmentation{Shift: -1}, d, "shift of 0 to 19"},
+		{Augmentation{Shift: 20}, d, "shift of 0 to 19"},
+		{Augmentation{Rotation: -1}, d, "rotation"},
+		{Augmentation{Rotation: math.NaN()}, d, "rotation"},
+		{Augmentation{Flip: true}, &digits, "Flippable"},
+	} {
+		if _, err := NewAugmenter(c.a, c.d); !errors.Is(err, ErrDataset) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%v: %v", c.a, err)
+		}
+	}
+	if s := (Augmentation{Shift: 2, Rotation: 7.5, Flip: true}).String(); s != "shift 2, rotation 7.5, flip" {
+		t.Errorf("%q", s)
+	}
+}
+
+func BenchmarkAugment(b *testing.B) {
+	d := noise(256, 1, 28, 28)
+	dst := make([]byte, 784)
+	for _, a := range []Augmentation{{Shift: 2}, {Shift: 2, Flip: true}, {Rotation: 10}, {Shift: 2, Rotation: 10, Flip: true}} {
+		b.Run(strings.ReplaceAll(a.String(), " ", ""), func(b *testing.B) {
+			m, err := NewAugmenter(a, d)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportAllocs()
+			for i := range b.N {
+				m.Apply(dst, d.Image(i%256), 1, 1, i)
+			}
+		})
+	}
+}
