@@ -9,6 +9,7 @@ import (
 
 	"example.com/lenet5/internal/engine"
 	"example.com/lenet5/internal/op"
+	"example.com/lenet5/internal/plan"
 )
 
 // A Graph is a network as a Gorgonia expression graph, for batches of at most
@@ -139,6 +140,21 @@ func (n *Net) graph(batch int, why purpose, smoothing float32) (*Graph, error) {
 	}
 	b.Hits = x
 	return b, nil
+}
+
+// Plan describes, for a reader, how an engine runs the graph for training: the
+// stages, what is fused in each, its nodes, its estimated floating-point
+// operations and the memory of its values, for a batch.
+func (n *Net) Plan(batch int) (string, error) {
+	b, err := n.Graph(batch)
+	if err != nil {
+		return "", err
+	}
+	p, err := plan.Compile(b.Graph)
+	if err != nil {
+		return "", fmt.Errorf("lenet: %w", err)
+	}
+	return p.String(), nil
 }
 
 // criterion is the loss that goes with the output layer.

@@ -298,6 +298,26 @@ func TestReadErrors(t *testing.T) {
 	}
 }
 
+func ExampleNet_Plan() {
+	net, err := New(Sigmoid())
+	if err != nil {
+		panic(err)
+	}
+	plan, err := net.Plan(256)
+	if err != nil {
+		panic(err)
+	}
+	fmt.Print(plan)
+	// Output:
+	// stage    what                                       output             nodes  fwd MFLOP  bwd MFLOP         KB
+	// conv     conv 5x5 pad 2, sigmoid, average, and back (256, 6, 14, 14)       7      60.21      60.21    10838.0
+	// conv     conv 5x5 pad 0, sigmoid, average, and back (256, 16, 5, 5)        8     122.88     245.76     3686.4
+	// dense    flatten, dense, sigmoid, and back          (256, 120)             8      24.58      49.15      245.8
+	// dense    dense, sigmoid, and back                   (256, 84)              6       5.16      10.32      172.0
+	// dense    dense, and back                            (256, 10)              4       0.43       0.86       10.2
+	// output   loss, hits, and back                       (256, 10)              4       0.00       0.00        0.0
+}
+
 func FuzzRead(f *testing.F) {
 	n, _ := New(small())
 	var buf bytes.Buffer

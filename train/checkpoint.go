@@ -50,6 +50,7 @@ type Checkpoint struct {
 	sums      sums
 	settings  []setting
 	params    []safetensors.Tensor
+	best      [][]float32
 	optimizer lenet.OptimizerState
 }
 
@@ -77,6 +78,7 @@ const (
 	recordKey       = "lenet5.checkpoint"
 	sumKey          = "lenet5.sha256"
 	optimizerPrefix = "optimizer."
+	bestPrefix      = "best."
 )
 
 // ReadCheckpoint reads a checkpoint. If there is none under path but there is
@@ -139,9 +141,12 @@ func readCheckpoint(r io.Reader) (*Checkpoint, error) {
 	}
 	c.optimizer.Steps = rec.OptimizerSteps
 	for _, t := range head.Tensors {
-		if strings.HasPrefix(t.Name, optimizerPrefix) {
+		switch {
+		case strings.HasPrefix(t.Name, optimizerPrefix):
 			c.optimizer.Vectors = append(c.optimizer.Vectors, t.Data)
-		} else {
+		case strings.HasPrefix(t.Name, bestPrefix):
+			c.best = append(c.best, t.Data)
+		default:
 			c.params = append(c.params, t)
 		}
 	}
@@ -165,6 +170,9 @@ func (c *Checkpoint) write(w io.Writer) error {
 	tensors := slices.Clone(c.params)
 	for i, v := range c.optimizer.Vectors {
 		tensors = append(tensors, safetensors.Tensor{Name: fmt.Sprint(optimizerPrefix, i), Shape: []int{len(v)}, Data: v})
+	}
+	for i, v := range c.best {
+		tensors = append(tensors, safetensors.Tensor{Name: bestPrefix + c.params[i].Name, Shape: c.params[i].Shape, Data: v})
 	}
 	return safetensors.Write(w, map[string]string{recordKey: string(text), sumKey: checksum(string(text), tensors)}, tensors)
 }
@@ -224,6 +232,8 @@ func (r *run) settings() []setting {
 		{"the clipping norm", fmt.Sprint(c.ClipNorm)},
 		{"the label smoothing", fmt.Sprint(c.LabelSmoothing)},
 		{"the augmentation", c.Augment.String()},
+		{"early stopping", c.Stop.String()},
+		{"KeepBest", fmt.Sprint(c.KeepBest)},
 	}
 }
 
@@ -263,6 +273,14 @@ func (r *run) resume(net *lenet.Net, c *Checkpoint) error {
 			return fmt.Errorf("%w: want the parameter %s of shape %v, found %s of shape %v", ErrCheckpoint, p.Name, p.Shape, t.Name, t.Shape)
 		}
 	}
+	if kept := r.cfg.KeepBest && len(c.History.Epochs) > 0; len(c.best) != 0 && len(c.best) != len(params) || kept != (len(c.best) > 0) {
+		return fmt.Errorf("%w: it holds %d tensors of the best epoch", ErrCheckpoint, len(c.best))
+	}
+	for i, b := range c.best {
+		if len(b) != len(params[i].Data) {
+			return fmt.Errorf("%w: the best epoch's %s has %d numbers", ErrCheckpoint, params[i].Name, len(b))
+		}
+	}
 	if err := r.trainer.SetState(c.optimizer); err != nil {
 		return fmt.Errorf("%w: %w", ErrCheckpoint, err)
 	}
@@ -270,10 +288,12 @@ func (r *run) resume(net *lenet.Net, c *Checkpoint) error {
 		copy(p.Data, c.params[i].Data)
 	}
 	r.history = &History{Epochs: slices.Clone(c.History.Epochs)}
+	r.history.Stopped = r.cfg.Stop.reason(r.history)
+	r.best = slices.Clone(c.best)
 	r.began, r.last = c.began, c.began+r.cfg.Epochs
 	r.step, r.sums = c.Step, c.sums
 	if device := arithmetic(net); device != c.Device {
-		r.progress.warn(fmt.Sprintf("the checkpoint was made on %s; on %s the last bits may differ from those of a run that was never stopped", c.Device, device))
+		r.progress.say(fmt.Sprintf("warning: the checkpoint was made on %s; on %s the last bits may differ from those of a run that was never stopped", c.Device, device))
 	}
 	return nil
 }
@@ -312,7 +332,7 @@ func (r *run) checkpoint() error {
 	c := &Checkpoint{
 		Config: r.net.Config(), Epoch: r.history.Last().Epoch + 1, Step: r.step, Steps: r.steps, Epochs: r.last,
 		History: r.history, Device: arithmetic(r.net), Notes: r.cfg.Notes,
-		began: r.began, sums: r.sums, settings: r.fixed, optimizer: r.trainer.State(),
+		began: r.began, sums: r.sums, settings: r.fixed, optimizer: r.trainer.State(), best: r.best,
 	}
 	for _, p := range r.net.Params() {
 		c.params = append(c.params, safetensors.Tensor(p))

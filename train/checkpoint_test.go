@@ -26,8 +26,8 @@ func resumable(set *data.Set, path string) Config {
 	return Config{
 		Epochs: 3, BatchSize: 16, Seed: 3, Validation: set.Test, Checkpoint: path,
 		Optimizer: AdamW{LearningRate: 0.003, WeightDecay: 0.02}, Schedule: OneCycle{}, ClipNorm: 1, LabelSmoothing: 0.1,
-		Augment: data.Augmentation{Shift: 2, Rotation: 12},
-		Notes:   map[string]string{"note": "a \"note\""},
+		Augment: data.Augmentation{Shift: 2, Rotation: 12}, KeepBest: true, Stop: EarlyStopping{Patience: 2},
+		Notes: map[string]string{"note": "a \"note\""},
 	}
 }
 
@@ -185,18 +185,20 @@ func TestResumeRefused(t *testing.T) {
 	wide := tiny()
 	wide.Dense = []int{13}
 	for what, change := range map[string]func(*Config, **lenet.Net, **data.Dataset){
-		"the training set":        func(_ *Config, _ **lenet.Net, d **data.Dataset) { *d = other.Train },
-		"the validation set":      func(c *Config, _ **lenet.Net, _ **data.Dataset) { c.Validation = other.Test },
-		"the validation set was":  func(c *Config, _ **lenet.Net, _ **data.Dataset) { c.Validation = nil },
-		"the number of epochs":    func(c *Config, _ **lenet.Net, _ **data.Dataset) { c.Epochs = 9 },
-		"the batch size":          func(c *Config, _ **lenet.Net, _ **data.Dataset) { c.BatchSize = 15 },
-		"the seed":                func(c *Config, _ **lenet.Net, _ **data.Dataset) { c.Seed = 4 },
-		"the optimizer was AdamW": func(c *Config, _ **lenet.Net, _ **data.Dataset) { c.Optimizer = Adam{} },
+		"the training set":         func(_ *Config, _ **lenet.Net, d **data.Dataset) { *d = other.Train },
+		"the validation set":       func(c *Config, _ **lenet.Net, _ **data.Dataset) { c.Validation = other.Test },
+		"without a Validation set": func(c *Config, _ **lenet.Net, _ **data.Dataset) { c.Validation = nil },
+		"the number of epochs":     func(c *Config, _ **lenet.Net, _ **data.Dataset) { c.Epochs = 9 },
+		"the batch size":           func(c *Config, _ **lenet.Net, _ **data.Dataset) { c.BatchSize = 15 },
+		"the seed":                 func(c *Config, _ **lenet.Net, _ **data.Dataset) { c.Seed = 4 },
+		"the optimizer was AdamW":  func(c *Config, _ **lenet.Net, _ **data.Dataset) { c.Optimizer = Adam{} },
 		"learning rate 0.004": func(c *Config, _ **lenet.Net, _ **data.Dataset) {
 			c.Optimizer = AdamW{LearningRate: 0.004, WeightDecay: 0.02}
 		},
 		"the schedule":            func(c *Config, _ **lenet.Net, _ **data.Dataset) { c.Schedule = OneCycle{Rise: 0.2} },
 		"the clipping norm":       func(c *Config, _ **lenet.Net, _ **data.Dataset) { c.ClipNorm = 2 },
+		"early stopping":          func(c *Config, _ **lenet.Net, _ **data.Dataset) { c.Stop.Patience = 3 },
+		"KeepBest":                func(c *Config, _ **lenet.Net, _ **data.Dataset) { c.KeepBest = false },
 		"the augmentation":        func(c *Config, _ **lenet.Net, _ **data.Dataset) { c.Augment.Shift = 1 },
 		"the label smoothing":     func(c *Config, _ **lenet.Net, _ **data.Dataset) { c.LabelSmoothing = 0 },
 		"the network":             func(_ *Config, n **lenet.Net, _ **data.Dataset) { *n, _ = lenet.New(wide) },

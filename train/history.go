@@ -41,6 +41,9 @@ func rate(n int, d time.Duration) float64 {
 // A History is the course of a training run, an epoch a row.
 type History struct {
 	Epochs []Epoch
+	// Stopped says why the run ended before its last epoch; empty if it did
+	// not. It is no part of the files.
+	Stopped string
 }
 
 // Last returns the last epoch, or the zero Epoch.

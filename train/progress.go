@@ -61,10 +61,10 @@ func (p *progress) end(e Epoch) {
 		len(fmt.Sprint(p.last)), e.Epoch, p.last, e.TrainLoss, e.TrainAccuracy, test, e.ExamplesPerSec())
 }
 
-// warn writes a line about something that the user should know.
-func (p *progress) warn(text string) {
+// say writes a line about something that the user should know.
+func (p *progress) say(text string) {
 	if p.w != nil {
-		fmt.Fprintf(p.w, "warning: %s\n", text)
+		fmt.Fprintln(p.w, text)
 	}
 }
 

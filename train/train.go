@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"time"
 
 	"example.com/lenet5/data"
@@ -78,6 +79,12 @@ type Config struct {
 	Resume *Checkpoint
 	// Notes are kept in the checkpoint, for its reader.
 	Notes map[string]string
+	// Stop ends the run early if it does not get better.
+	Stop EarlyStopping
+	// KeepBest leaves the network with the parameters after the epoch of the
+	// best test accuracy, [History.Best], whenever the training ends without
+	// an error. To judge them takes a set that had no part in the choice.
+	KeepBest bool
 	// Progress, if not nil, is told how training goes: by a bar if it is a
 	// terminal, else by one line per epoch.
 	Progress io.Writer
@@ -118,9 +125,14 @@ func Fit(ctx context.Context, net *lenet.Net, set *data.Dataset, cfg Config) (*H
 			return r.history, err
 		}
 	}
-	for r.history.Last().Epoch < r.last {
+	for r.history.Last().Epoch < r.last && r.history.Stopped == "" {
 		if err := r.epoch(ctx); err != nil {
 			return r.history, err
+		}
+	}
+	if cfg.KeepBest {
+		for i, p := range net.Params() {
+			copy(p.Data, r.best[i])
 		}
 	}
 	return r.history, nil
@@ -145,6 +157,8 @@ type run struct {
 	// Where the run is: step steps of the epoch in progress are done.
 	step int
 	sums sums
+
+	best [][]float32 // the parameters after the best epoch, if they are kept
 
 	saved time.Time // when the last checkpoint was
 	fixed []setting // what a checkpoint says about the run
@@ -277,6 +291,12 @@ func (c Config) update() (lenet.Update, error) {
 	if _, constant := c.Schedule.(Constant); u.Solver != nil && (!constant || c.ClipNorm > 0) {
 		return u, fmt.Errorf("%w: a Solver of Gorgonia takes no schedule and no clipping", ErrConfig)
 	}
+	if err := c.Stop.validate(c.Validation != nil); err != nil {
+		return u, err
+	}
+	if c.KeepBest && c.Validation == nil {
+		return u, fmt.Errorf("%w: KeepBest without a Validation set", ErrConfig)
+	}
 	if u.Solver != nil && (c.Checkpoint != "" || c.Resume != nil) {
 		return u, fmt.Errorf("%w: a Solver of Gorgonia keeps its state to itself, so there is no checkpoint with one", ErrConfig)
 	}
@@ -357,7 +377,17 @@ func (r *run) epoch(ctx context.Context) error {
 	}
 	r.history.Epochs = append(r.history.Epochs, e)
 	r.step, r.sums = 0, sums{}
+	if r.cfg.KeepBest && r.history.Best().Epoch == number {
+		r.best = r.best[:0]
+		for _, p := range r.net.Params() {
+			r.best = append(r.best, slices.Clone(p.Data))
+		}
+	}
+	r.history.Stopped = r.cfg.Stop.reason(r.history)
 	r.progress.end(e)
+	if r.history.Stopped != "" {
+		r.progress.say(r.history.Stopped)
+	}
 	if r.cfg.Hooks.EpochEnd != nil {
 		if err := r.cfg.Hooks.EpochEnd(r.history); err != nil {
 			return fmt.Errorf("train: ending epoch %d: %w", number, err)

@@ -199,6 +199,16 @@ func TestConfigErrors(t *testing.T) {
 		"rate NaN":         {set.Train, Config{Optimizer: SGD{LearningRate: math.NaN()}}},
 		"nil solver":       {set.Train, Config{Optimizer: UseSolver(nil)}},
 		"validation size":  {set.Train, Config{Validation: &small}},
+		"momentum of 1":    {set.Train, Config{Optimizer: SGD{LearningRate: 1, Momentum: 1}}},
+		"Nesterov alone":   {set.Train, Config{Optimizer: SGD{LearningRate: 1, Nesterov: true}}},
+		"negative decay":   {set.Train, Config{Optimizer: AdamW{WeightDecay: -1}}},
+		"beta of 1":        {set.Train, Config{Optimizer: Adam{Beta2: 1}}},
+		"clipping":         {set.Train, Config{ClipNorm: -1}},
+		"smoothing of 1":   {set.Train, Config{LabelSmoothing: 1}},
+		"rising steps":     {set.Train, Config{Schedule: StepDecay{Gamma: 2}}},
+		"solver, schedule": {set.Train, Config{Optimizer: UseSolver(gorgonia.NewVanillaSolver()), Schedule: OneCycle{}}},
+		"solver, clipping": {set.Train, Config{Optimizer: UseSolver(gorgonia.NewVanillaSolver()), ClipNorm: 1}},
+		"augmentation":     {set.Train, Config{Augment: data.Augmentation{Shift: 28}}},
 		"empty validation": {set.Train, Config{Validation: set.Train.Slice(1, 1)}},
 	} {
 		if _, err := Fit(context.Background(), newTiny(t), c.set, c.cfg); !errors.Is(err, ErrConfig) {
@@ -279,6 +289,139 @@ func TestAugment(t *testing.T) {
 	cfg.Augment.Flip = true
 	if _, err := Fit(context.Background(), net, data.SyntheticDigits(20, 2, 1).Train, cfg); !errors.Is(err, ErrConfig) || !errors.Is(err, data.ErrDataset) {
 		t.Errorf("digits that are to be flipped: %v", err)
+	}
+}
+
+// A run that gets no better ends, and leaves the best parameters if asked.
+func TestStopping(t *testing.T) {
+	set := data.SyntheticDigits(64, 40, 1)
+	var after [][]float32 // the parameters after each epoch
+	net := newTiny(t)
+	var out bytes.Buffer
+	cfg := Config{
+		Epochs: 60, Validation: set.Test, Optimizer: SGD{LearningRate: 0.3, Momentum: 0.5}, KeepBest: true, Stop: EarlyStopping{Patience: 4},
+		Progress: &out, Hooks: Hooks{EpochEnd: func(*History) error { after = append(after, parameters(net)); return nil }},
+	}
+	h, err := Fit(context.Background(), net, set.Train, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	best := h.Best()
+	for _, e := range h.Epochs {
+		if e.TestAccuracy > best.TestAccuracy || e.TestAccuracy == best.TestAccuracy && e.Epoch < best.Epoch {
+			t.Errorf("epoch %d is better than %d", e.Epoch, best.Epoch)
+		}
+	}
+	if n := len(h.Epochs); n == 60 || n != best.Epoch+4 {
+		t.Errorf("%d epochs, the best of them %d", n, best.Epoch)
+	}
+	want := fmt.Sprintf("stopped after epoch %d: for 4 epochs the test accuracy was not better than the %.4f of epoch %d", len(h.Epochs), best.TestAccuracy, best.Epoch)
+	if h.Stopped != want || !strings.Contains(out.String(), want+"\n") {
+		t.Errorf("%q, want %q; printed: %s", h.Stopped, want, out.String())
+	}
+	if !slices.Equal(parameters(net), after[best.Epoch-1]) {
+		t.Error("the parameters are not those of the best epoch")
+	}
+	if slices.Equal(after[best.Epoch-1], after[len(after)-1]) {
+		t.Error("the test shows nothing: the best epoch is the last")
+	}
+	for _, bad := range []Config{{Stop: EarlyStopping{Patience: 1}}, {KeepBest: true}, {Validation: set.Test, Stop: EarlyStopping{Patience: -1}}, {Validation: set.Test, Stop: EarlyStopping{MinDelta: 2}}} {
+		if _, err := Fit(context.Background(), net, set.Train, bad); !errors.Is(err, ErrConfig) {
+			t.Errorf("%+v: %v", bad.Stop, err)
+		}
+	}
+}
+
+// Every recipe trains, and says what it is.
+func TestRecipes(t *testing.T) {
+	set := data.SyntheticGarments(200, 50, 1)
+	for _, name := range RecipeNames() {
+		r, err := NewRecipe(name, set.Train)
+		if err != nil || r.Name != name {
+			t.Fatalf("%+v, %v", r, err)
+		}
+		net, err := lenet.New(r.Network)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Config.Epochs, r.Config.Validation = 2, set.Test
+		h, err := Fit(context.Background(), net, set.Train, r.Config)
+		if err != nil || len(h.Epochs) != 2 {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if c, err := Textbook().Config.Resolve(mustNew(t, Textbook().Network), set.Train); err != nil || c.Epochs != 10 || c.Optimizer != (SGD{LearningRate: 0.9}) || c.Schedule != (Constant{}) {
+		t.Errorf("%+v, %v", c, err)
+	}
+	if !Best(set.Train).Config.Augment.Flip || Best(nil).Config.Augment.Flip {
+		t.Error("garments may be mirrored, other images not")
+	}
+	if _, err := NewRecipe("soup", nil); !errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), "best, textbook") {
+		t.Error(err)
+	}
+}
+
+func mustNew(t *testing.T, c lenet.Config) *lenet.Net {
+	t.Helper()
+	n, err := lenet.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// Optimizers and schedules go by name, with their usual settings.
+func TestNames(t *testing.T) {
+	for name, want := range map[string]Optimizer{
+		"": SGD{LearningRate: 0.5}, "sgd": SGD{LearningRate: 0.5}, "momentum": SGD{LearningRate: 0.5, Momentum: 0.9},
+		"nesterov": SGD{LearningRate: 0.5, Momentum: 0.9, Nesterov: true}, "adam": Adam{LearningRate: 0.5}, "adamw": AdamW{LearningRate: 0.5, WeightDecay: 0.01},
+	} {
+		if o, err := NewOptimizer(name, 0.5); err != nil || o != want {
+			t.Errorf("%q: %v, %v", name, o, err)
+		}
+	}
+	if _, err := NewOptimizer("adan", 1); !errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), "adam, adamw, momentum, nesterov, sgd") {
+		t.Error(err)
+	}
+	for _, name := range append(ScheduleNames(), "") {
+		if s, err := NewSchedule(name); err != nil || s.String() == "" {
+			t.Errorf("%q: %v, %v", name, s, err)
+		}
+	}
+	if _, err := NewSchedule("square"); !errors.Is(err, ErrConfig) {
+		t.Error(err)
+	}
+	for want, o := range map[string]Optimizer{
+		"SGD, momentum 0.9 (Nesterov), learning rate 0.1, weight decay 0.001": SGD{LearningRate: 0.1, Momentum: 0.9, Nesterov: true, WeightDecay: 0.001},
+		"Adam, learning rate 0.001":                                    Adam{},
+		"AdamW, betas 0.8 and 0.99, epsilon 1e-06, learning rate 0.01": AdamW{LearningRate: 0.01, Beta1: 0.8, Beta2: 0.99, Epsilon: 1e-6},
+		"*gorgonia.VanillaSolver":                                      UseSolver(gorgonia.NewVanillaSolver()),
+	} {
+		if o.String() != want {
+			t.Errorf("%q, want %q", o, want)
+		}
+	}
+	// Without a rate, the network's own, or that of the formula.
+	net := newTiny(t)
+	set := data.SyntheticDigits(20, 2, 1).Train
+	for _, c := range []struct{ o, want Optimizer }{
+		{nil, SGD{LearningRate: 0.05}}, {SGD{}, SGD{LearningRate: 0.05}}, {SGD{Momentum: 0.75}, SGD{LearningRate: 0.0125, Momentum: 0.75}},
+		{Adam{}, Adam{LearningRate: 0.001, Beta1: 0.9, Beta2: 0.999, Epsilon: 1e-8}},
+	} {
+		if r, err := (Config{Optimizer: c.o}).Resolve(net, set); err != nil || r.Optimizer != c.want {
+			t.Errorf("%v: %v, %v; want %v", c.o, r.Optimizer, err, c.want)
+		}
+	}
+	// An optimizer of one's own comes without the network's schedule.
+	lecun := mustNew(t, lenet.LeCun98())
+	if r, err := (Config{}).Resolve(lecun, set); err != nil || r.Schedule != (OneCycle{}) {
+		t.Errorf("%v, %v", r.Schedule, err)
+	}
+	if r, err := (Config{Optimizer: Adam{}}).Resolve(lecun, set); err != nil || r.Schedule != (Constant{}) {
+		t.Errorf("%v, %v", r.Schedule, err)
+	}
+	if _, err := (Config{Optimizer: SGD{}}).Resolve(lecun, set); !errors.Is(err, ErrConfig) {
+		t.Errorf("SGD with the learning rate of AdamW: %v", err)
 	}
 }
 

@@ -18,18 +18,18 @@ import (
 
 // settings are the parsed flags.
 type settings struct {
-	data, variant, optimizer, device, out, model string
-	epochs, batch, threads                       int
-	lr                                           float64
-	seed                                         uint64
-	synthetic, resume                            bool
-	given                                        map[string]bool
-	flags                                        *flag.FlagSet
+	data, variant, recipe, optimizer, device, out, model string
+	epochs, batch, threads, verbosity                    int
+	lr                                                   float64
+	seed                                                 uint64
+	synthetic, resume                                    bool
+	given                                                map[string]bool
+	flags                                                *flag.FlagSet
 }
 
 // remembered are the flags that decide about a run: a checkpoint keeps them,
 // and -resume takes them from there.
-var remembered = []string{"data", "variant", "model", "epochs", "batch", "lr", "optimizer", "seed", "synthetic"}
+var remembered = []string{"data", "variant", "model", "recipe", "epochs", "batch", "lr", "optimizer", "seed", "synthetic"}
 
 // notes returns the remembered flags that were given.
 func (s *settings) notes() map[string]string {
@@ -64,12 +64,6 @@ func (s *settings) recall(notes map[string]string) error {
 	return nil
 }
 
-// later are flags of the family that have no effect in this version.
-var later = map[string]string{
-	"recipe": "a choice of recipes",
-	"v":      "a choice of the level of detail",
-}
-
 // errUsage is returned for a command line that cannot be understood; what is
 // wrong has been printed.
 var errUsage = errors.New("usage")
@@ -83,6 +77,7 @@ func (p *Program) parse(args []string, stdout, stderr io.Writer) (*settings, err
 	fs.Usage = func() {}
 	fs.StringVar(&s.data, "data", "", "`folder` with the four IDX files of "+p.DataName+"; without it, LENET_DATA,\nthe cache and the usual folders are searched, then it is downloaded")
 	fs.StringVar(&s.variant, "variant", p.Variant, "the network: `"+strings.Join(lenet.Variants(), "|")+"`")
+	fs.StringVar(&s.recipe, "recipe", "", "`"+strings.Join(train.RecipeNames(), "|")+"`: a network with settings that go together, in place of the\ndefaults; an explicit flag beats it")
 	fs.IntVar(&s.epochs, "epochs", -1, "`passes` over the training set; by default the variant's own;\n0 with -model only evaluates")
 	fs.IntVar(&s.batch, "batch", 0, "`examples` per step; by default the variant's own")
 	fs.Float64Var(&s.lr, "lr", 0, "learning `rate`; by default the variant's own")
@@ -92,11 +87,9 @@ func (p *Program) parse(args []string, stdout, stderr io.Writer) (*settings, err
 	fs.IntVar(&s.threads, "threads", 0, "`number` of threads; by default as many as there are processors;\nthe results do not depend on it")
 	fs.StringVar(&s.out, "out", "", "`folder` for model.safetensors, history.csv, curves.png, curves.svg and\npredictions.png; it must not hold a run, but for -resume; without it no file is written")
 	fs.StringVar(&s.model, "model", "", "start from the network in this `file` instead of a new one")
+	fs.IntVar(&s.verbosity, "v", 1, "`level` of detail on standard error: 0 only warnings and errors, 1 progress,\n2 also how the graph is run")
 	fs.BoolVar(&s.resume, "resume", false, "go on with the run in the folder of -out, with its settings, where it was\nstopped; without a run there, begin one; a larger -epochs makes it longer")
 	fs.BoolVar(&s.synthetic, "synthetic", false, "train on images drawn by the program instead of "+p.DataName)
-	for name, what := range later {
-		fs.BoolFunc(name, "", func(string) error { return fmt.Errorf("%s is not available in this version", what) })
-	}
 	err := fs.Parse(args)
 	if errors.Is(err, flag.ErrHelp) {
 		p.help(fs, stdout)
@@ -107,20 +100,10 @@ func (p *Program) parse(args []string, stdout, stderr io.Writer) (*settings, err
 		err = s.check(fs)
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "%s: %v\nRun it with -h for the flags.\n", p.Name, tidy(err))
+		fmt.Fprintf(stderr, "%s: %v\nRun it with -h for the flags.\n", p.Name, err)
 		return nil, errUsage
 	}
 	return s, nil
-}
-
-// tidy shortens the message that package flag makes of a refused flag.
-func tidy(err error) error {
-	for name, what := range later {
-		if strings.Contains(err.Error(), what) {
-			return fmt.Errorf("-%s: %s is not available in this version", name, what)
-		}
-	}
-	return err
 }
 
 // check reports a value out of range by the name of its flag.
@@ -138,6 +121,10 @@ func (s *settings) check(fs *flag.FlagSet) error {
 		return fmt.Errorf("-lr %g: it must be a positive number", s.lr)
 	case s.optimizer != "" && !slices.Contains(train.OptimizerNames(), s.optimizer):
 		return fmt.Errorf("-optimizer %q: there are %s", s.optimizer, strings.Join(train.OptimizerNames(), ", "))
+	case s.recipe != "" && !slices.Contains(train.RecipeNames(), s.recipe):
+		return fmt.Errorf("-recipe %q: there are %s", s.recipe, strings.Join(train.RecipeNames(), ", "))
+	case s.verbosity < 0 || s.verbosity > 2:
+		return fmt.Errorf("-v %d: there are the levels 0, 1 and 2", s.verbosity)
 	case s.device != "auto" && s.device != "cpu":
 		return fmt.Errorf("-device %q: there are auto and cpu", s.device)
 	case s.synthetic && s.given["data"]:
@@ -163,9 +150,6 @@ func (p *Program) help(fs *flag.FlagSet, w io.Writer) {
 	shown := flag.NewFlagSet(p.Name, flag.ContinueOnError)
 	shown.SetOutput(w)
 	fs.VisitAll(func(f *flag.Flag) {
-		if _, no := later[f.Name]; no {
-			return
-		}
 		shown.Var(f.Value, f.Name, f.Usage)
 		if f.Name == "epochs" {
 			shown.Lookup(f.Name).DefValue = "0" // -1 stands for the variant's own, and need not be shown

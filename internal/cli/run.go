@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -129,6 +130,13 @@ func (j *job) makeNet() (err error) {
 	if err != nil {
 		return err
 	}
+	if j.s.recipe != "" && !j.s.given["variant"] {
+		r, err := train.NewRecipe(j.s.recipe, nil) // the network does not depend on the data
+		if err != nil {
+			return err
+		}
+		cfg = r.Network
+	}
 	j.net, err = lenet.New(cfg, opts...)
 	return err
 }
@@ -166,6 +174,7 @@ func (j *job) downloading() func(data.Progress) {
 	terminal := f != nil && term.IsTerminal(int(f.Fd()))
 	return func(p data.Progress) {
 		switch {
+		case j.s.verbosity == 0:
 		case terminal && p.Total > 0:
 			fmt.Fprintf(j.stderr, "\rdownloading %s: %3d %% of %.1f MB", p.File, 100*p.Done/p.Total, float64(p.Total)/1e6)
 			if p.Done == p.Total {
@@ -259,7 +268,14 @@ func (j *job) train(ctx context.Context) error {
 	if j.p.StepLines > 0 {
 		cfg.Hooks.Step = j.stepLines()
 	}
-	fmt.Fprintf(j.stdout, "training: %d epochs, batch %d, %s, schedule %s, seed %d\n\n", cfg.Epochs, cfg.BatchSize, cfg.Optimizer, cfg.Schedule, cfg.Seed)
+	if j.s.verbosity > 1 {
+		plan, err := j.net.Plan(cfg.BatchSize)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(j.stderr, "%s\n", plan)
+	}
+	fmt.Fprintf(j.stdout, "training: epochs %d, batch %d, %s, schedule %s, augmentation %s, seed %d\n\n", cfg.Epochs, cfg.BatchSize, cfg.Optimizer, cfg.Schedule, cfg.Augment, cfg.Seed)
 	if c := j.resumed; c != nil {
 		fmt.Fprintf(j.stdout, "resuming: %d epochs and %d of %d steps are done\n\n", c.Epoch-1, c.Step, c.Steps)
 	}
@@ -289,19 +305,23 @@ func (j *job) train(ctx context.Context) error {
 	return nil
 }
 
-// config is what the flags and the network's defaults make: a learning rate
-// alone is for the network's own optimizer, and goes by its schedule.
-func (j *job) config() (train.Config, error) {
-	cfg := train.Config{
-		Epochs: max(j.s.epochs, 0), BatchSize: j.s.batch,
-		Validation: j.set.Test, Seed: j.s.seed, Progress: j.stderr,
-		Resume: j.resumed, Notes: j.s.notes(),
+// config is what the flags make of the recipe, or of the network's defaults: a
+// learning rate alone is for their optimizer, and goes by their schedule.
+func (j *job) config() (cfg train.Config, err error) {
+	d := j.net.Config().Defaults
+	if j.s.recipe != "" {
+		r, err := train.NewRecipe(j.s.recipe, j.set.Train)
+		if err != nil {
+			return cfg, err
+		}
+		cfg, d = r.Config, r.Network.Defaults
 	}
+	cfg.Epochs, cfg.BatchSize = or(max(j.s.epochs, 0), d.Epochs), or(j.s.batch, d.BatchSize)
+	cfg.Validation, cfg.Seed, cfg.Progress = j.set.Test, j.s.seed, j.progress()
+	cfg.Resume, cfg.Notes = j.resumed, j.s.notes()
 	if j.s.out != "" {
 		cfg.Checkpoint = filepath.Join(j.s.out, "checkpoint")
 	}
-	d := j.net.Config().Defaults
-	var err error
 	if j.s.optimizer == "" || j.s.optimizer == or(d.Optimizer, "sgd") {
 		if cfg.Schedule, err = train.NewSchedule(d.Schedule); err != nil {
 			return cfg, err
@@ -314,6 +334,24 @@ func (j *job) config() (train.Config, error) {
 		return cfg, err
 	}
 	return cfg.Resolve(j.net, j.set.Train)
+}
+
+// progress is where training tells how it goes.
+func (j *job) progress() io.Writer {
+	if j.s.verbosity == 0 {
+		return warnings{j.stderr}
+	}
+	return j.stderr
+}
+
+// warnings lets only warnings through.
+type warnings struct{ w io.Writer }
+
+func (w warnings) Write(line []byte) (int, error) {
+	if bytes.HasPrefix(line, []byte("warning:")) {
+		return w.w.Write(line)
+	}
+	return len(line), nil
 }
 
 // stepLines prints the loss of every so-manieth step, and the accuracy since

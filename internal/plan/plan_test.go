@@ -96,7 +96,7 @@ func TestPrint(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := p.String()
-	for _, want := range []string{"conv 5x5 pad 2, sigmoid, average, | backward", "flatten, dense, sigmoid", "loss, hits", "(256, 16, 5, 5)"} {
+	for _, want := range []string{"conv 5x5 pad 2, sigmoid, average, and back", "flatten, dense, sigmoid", "loss, hits", "(256, 16, 5, 5)"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the plan lacks %q:\n%s", want, text)
 		}

@@ -40,7 +40,7 @@ func (s *Stage) Costs() Costs {
 // with, its estimated work and the memory of its values.
 func (p *Plan) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%-8s %-44s %-18s %6s %10s %10s %10s\n", "stage", "what", "output", "nodes", "fwd MFLOP", "bwd MFLOP", "KB")
+	fmt.Fprintf(&b, "%-8s %-42s %-17s %6s %10s %10s %10s\n", "stage", "what", "output", "nodes", "fwd MFLOP", "bwd MFLOP", "KB")
 	for _, s := range p.Stages {
 		var what []string
 		var out tensor.Shape
@@ -70,14 +70,15 @@ func (p *Plan) String() string {
 		for _, st := range s.Steps {
 			what = append(what, string(st.Activation)+string(st.Pool))
 		}
+		text := strings.Join(what, ", ")
 		if s.GradWeight != nil || s.GradLogits != nil {
-			what = append(what, "| backward")
+			text += ", and back"
 		}
 		if s.Kind != Output {
 			out = s.Out().Shape()
 		}
 		c := s.Costs()
-		fmt.Fprintf(&b, "%-8s %-44s %-18v %6d %10.2f %10.2f %10.1f\n", s.Kind, strings.Join(what, ", "), out, c.Nodes,
+		fmt.Fprintf(&b, "%-8s %-42s %-17s %6d %10.2f %10.2f %10.1f\n", s.Kind, text, fmt.Sprint(out), c.Nodes,
 			float64(c.Forward)/1e6, float64(c.Backward)/1e6, float64(c.Bytes)/1e3)
 	}
 	return b.String()
