@@ -2,12 +2,14 @@ package train
 
 import (
 	"encoding/csv"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"example.com/lenet5/internal/atomicfile"
@@ -91,6 +93,39 @@ func (h *History) WriteCSV(w io.Writer) error {
 	return c.Error()
 }
 
+// jsonEpoch is an Epoch as a line of JSON: the columns of the CSV.
+type jsonEpoch struct {
+	Epoch          int      `json:"epoch"`
+	TrainLoss      float64  `json:"train_loss"`
+	TrainAccuracy  float64  `json:"train_accuracy"`
+	TestLoss       *float64 `json:"test_loss"` // null without a validation set
+	TestAccuracy   *float64 `json:"test_accuracy"`
+	Examples       int      `json:"examples"`
+	TrainSeconds   float64  `json:"train_seconds"`
+	ExamplesPerSec float64  `json:"examples_per_sec"`
+}
+
+// WriteJSONLines writes an object per epoch, a line each, with the columns of
+// [History.WriteCSV] as keys.
+func (h *History) WriteJSONLines(w io.Writer) error {
+	enc := json.NewEncoder(w)
+	known := func(x float64) *float64 {
+		if math.IsNaN(x) || math.IsInf(x, 0) {
+			return nil
+		}
+		return &x
+	}
+	for _, e := range h.Epochs {
+		err := enc.Encode(jsonEpoch{
+			e.Epoch, e.TrainLoss, e.TrainAccuracy, known(e.TestLoss), known(e.TestAccuracy), e.Examples, e.TrainTime.Seconds(), e.ExamplesPerSec(),
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // ErrHistory is wrapped by the errors about a CSV file that is no history.
 var ErrHistory = errors.New("train: bad history")
 
@@ -127,10 +162,15 @@ func ReadCSV(r io.Reader) (*History, error) {
 	}
 }
 
-// Save writes the history as CSV to a file, which appears under its name only
-// when it is whole.
+// Save writes the history to a file, as JSON lines if its name ends in
+// ".jsonl", and else as CSV. The file appears under its name only when it is
+// whole.
 func (h *History) Save(path string) error {
-	if err := atomicfile.Write(path, h.WriteCSV); err != nil {
+	write := h.WriteCSV
+	if strings.HasSuffix(path, ".jsonl") {
+		write = h.WriteJSONLines
+	}
+	if err := atomicfile.Write(path, write); err != nil {
 		return fmt.Errorf("train: %w", err)
 	}
 	return nil

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -422,6 +424,27 @@ func TestNames(t *testing.T) {
 	}
 	if _, err := (Config{Optimizer: SGD{}}).Resolve(lecun, set); !errors.Is(err, ErrConfig) {
 		t.Errorf("SGD with the learning rate of AdamW: %v", err)
+	}
+}
+
+func TestHistoryJSONLines(t *testing.T) {
+	h := &History{Epochs: []Epoch{
+		{1, 2.3, 0.1, math.NaN(), math.NaN(), 60000, 2 * time.Second},
+		{2, math.Pi, 1.0 / 3, 0.7, 0.9, 60000, time.Second},
+	}}
+	path := filepath.Join(t.TempDir(), "history.jsonl")
+	if err := h.Save(path); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `{"epoch":1,"train_loss":2.3,"train_accuracy":0.1,"test_loss":null,"test_accuracy":null,"examples":60000,"train_seconds":2,"examples_per_sec":30000}
+{"epoch":2,"train_loss":3.141592653589793,"train_accuracy":0.3333333333333333,"test_loss":0.7,"test_accuracy":0.9,"examples":60000,"train_seconds":1,"examples_per_sec":60000}
+`
+	if string(b) != want {
+		t.Errorf("%s", b)
 	}
 }
 
