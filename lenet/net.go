@@ -12,7 +12,7 @@
 // # Concurrency
 //
 // The methods of a Net that only read it (Config, Shapes, Summary, Clone,
-// Save, and those that predict) may be called from several goroutines at
+// Save, Activations, and those that predict) may be called from several goroutines at
 // once. A [Trainer] changes the parameters in Step: nothing else may use the
 // Net during a Step. A Trainer or an [Evaluator] is used by one goroutine at
 // a time.
@@ -40,8 +40,9 @@ type Net struct {
 	params []Param
 	values []*tensor.Dense
 
-	mu         sync.Mutex // guards predictors
+	mu         sync.Mutex // guards what follows
 	predictors map[int]engine.Engine
+	tapped     *tapped
 }
 
 // A Param is a named parameter tensor. Data aliases the live parameter: what

@@ -227,6 +227,75 @@ func TestConcurrentPrediction(t *testing.T) {
 	wg.Wait()
 }
 
+// The outputs of the layers are those of a computation by hand: the sums of a
+// network whose weights select pixels.
+func TestActivations(t *testing.T) {
+	cfg := Config{
+		Input:  Input{Channels: 1, Height: 4, Width: 6, Scale: 1},
+		Blocks: []Block{{Channels: 2, Kernel: 3, Padding: 1, Activation: ActReLU, Pool: PoolMax}},
+		Dense:  []int{3}, Classes: 2,
+	}
+	n, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	clear(n.flat)
+	n.param("conv1.weight").Data[4] = 2 // the pixel itself, doubled
+	n.param("conv1.weight").Data[13] = -1
+	n.param("conv1.bias").Data[1] = 12.5
+	n.param("fc1.weight").Data[0] = 1
+	n.param("fc1.bias").Data[2] = 7
+	n.param("fc2.weight").Data[2] = 3
+	image := make([]byte, 24)
+	for i := range image {
+		image[i] = byte(i)
+	}
+	for range 2 { // the second run uses the first one's tape
+		outs, err := n.Activations(image)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := map[string][]float32{
+			"pool1": {14, 18, 22, 38, 42, 46, 12.5, 10.5, 8.5, .5, 0, 0},
+			"fc1":   {14, 0, 7},
+			"fc2":   {21, 0},
+		}
+		for i, o := range outs {
+			if o.Name != n.Shapes()[i].Name || product(o.Output) != len(o.Values) {
+				t.Errorf("%+v", o)
+			}
+			if w, ok := want[o.Name]; ok && !slices.Equal(o.Values, w) {
+				t.Errorf("%s: %v, want %v", o.Name, o.Values, w)
+			}
+		}
+		if first := outs[0].Values; len(first) != 48 || first[7] != 14 || first[24] != 12.5 || first[47] != 0 {
+			t.Errorf("conv1: %v", first)
+		}
+	}
+	if _, err := n.Activations(image[1:]); err == nil {
+		t.Error("a cut-off image: no error")
+	}
+	// They are the values that the prediction is made from.
+	big, _ := New(LeCun98(), Seed(3))
+	pixels := randomBatch(big.cfg, 1, 3).Images
+	outs, err := big.Activations(pixels[:784])
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := big.PredictBytes(pixels[:784])
+	if err != nil {
+		t.Fatal(err)
+	}
+	logits := outs[len(outs)-1].Values
+	sum := 0.0
+	for _, v := range logits {
+		sum += math.Exp(float64(v - logits[p[0].Class]))
+	}
+	if got := 1 / sum; math.Abs(got-float64(p[0].Probabilities[p[0].Class])) > 1e-4*got {
+		t.Errorf("probability %g from the outputs, %g from the prediction", got, p[0].Probabilities[p[0].Class])
+	}
+}
+
 func TestSaveLoad(t *testing.T) {
 	for _, cfg := range []Config{small(), Sigmoid(), ReLU(), Modern(), LeCun98()} {
 		n, _ := New(cfg, Seed(4))

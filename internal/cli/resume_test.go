@@ -59,7 +59,7 @@ func TestKilled(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("there are no signals on Windows")
 	}
-	flags := []string{"-synthetic", "-epochs", "20", "-optimizer", "adam", "-seed", "5", "-batch", "10"}
+	flags := []string{"-synthetic", "-epochs", "12", "-optimizer", "adam", "-seed", "5", "-batch", "10"}
 	whole := filepath.Join(t.TempDir(), "whole")
 	start := time.Now()
 	if out, err := command(append(flags, "-out", whole)...).CombinedOutput(); err != nil {

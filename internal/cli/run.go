@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"math"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -188,7 +187,11 @@ func (j *job) downloading() func(data.Progress) {
 }
 
 // runFiles are what a run leaves under -out.
-var runFiles = []string{"model.safetensors", "history.csv", "curves.png", "curves.svg", "predictions.png", "checkpoint"}
+var runFiles = []string{
+	"model.safetensors", "checkpoint", "history.csv", "history.jsonl",
+	"curves.png", "curves.svg", "confusion.png", "confusion.svg", "predictions.png", "predictions.svg", "mistakes.png", "mistakes.svg",
+	"activations.png", "activations.svg", "filters.png", "filters.svg",
+}
 
 // findRun reads the checkpoint of the run that is to go on, if there is one.
 func (j *job) findRun() error {
@@ -230,6 +233,11 @@ func (j *job) evaluate() error {
 	if err != nil {
 		return err
 	}
+	report, err := train.Classify(j.net, j.set.Test)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(j.stdout, "\n%s\n", report)
 	j.markSynthetic()
 	fmt.Fprintf(j.stdout, "test loss %.3f, test acc %.4f (%d of %d)\n", m.Loss, m.Accuracy, m.Correct, m.Count)
 	return nil
@@ -259,7 +267,7 @@ func (j *job) train(ctx context.Context) error {
 	if j.s.out != "" {
 		live := plot.Live(j.s.out, j.title())
 		cfg.Hooks.EpochEnd = func(h *train.History) error {
-			if err := h.Save(filepath.Join(j.s.out, "history.csv")); err != nil {
+			if err := j.writeHistory(h); err != nil {
 				return err
 			}
 			return live(h)
@@ -282,7 +290,7 @@ func (j *job) train(ctx context.Context) error {
 	h, err := train.Fit(ctx, j.net, j.set.Train, cfg)
 	if err != nil {
 		if errors.Is(err, context.Canceled) && j.s.out != "" {
-			err = errors.Join(err, j.write(h))
+			err = errors.Join(err, j.writeNet(), j.writeHistory(h))
 			fmt.Fprintf(j.stderr, "the run is saved in %s; -resume -out %s goes on with it\n", j.s.out, j.s.out)
 		}
 		return err
@@ -291,7 +299,7 @@ func (j *job) train(ctx context.Context) error {
 		if err := j.write(h); err != nil {
 			return err
 		}
-		fmt.Fprintf(j.stdout, "written to %s: model.safetensors, history.csv, curves.png, curves.svg, predictions.png\n", j.s.out)
+		fmt.Fprintf(j.stdout, "written to %s: model.safetensors, the history and the pictures\n", j.s.out)
 	} else {
 		fmt.Fprintf(j.stdout, "%s\n-out DIR keeps the network, the history and the curves as files\n", h.Chart(60, 14))
 	}
@@ -378,31 +386,60 @@ func or[T comparable](v, preset T) T {
 	return v
 }
 
-// write writes the network, the pictures and the history.
+// write writes the network, the history and the pictures.
 func (j *job) write(h *train.History) error {
-	if err := j.net.Save(filepath.Join(j.s.out, "model.safetensors")); err != nil {
+	if err := j.writeNet(); err != nil {
 		return err
 	}
-	if err := h.Save(filepath.Join(j.s.out, "history.csv")); err != nil {
+	if err := j.writeHistory(h); err != nil {
 		return err
 	}
-	if err := plot.SaveCurves(j.s.out, h, j.title()); err != nil {
-		return err
-	}
-	const shown, columns = 40, 8
-	test := j.set.Test.Slice(0, min(shown, j.set.Test.Len()))
-	ps, err := j.net.PredictBytes(test.Images)
+	report, err := train.Classify(j.net, j.set.Test)
 	if err != nil {
 		return err
 	}
-	predicted := make([]int, len(ps))
-	for i, p := range ps {
-		predicted[i] = p.Class
+	title := fmt.Sprintf("%s: test accuracy %.4f", j.title(), report.Accuracy())
+	const shown, columns = 40, 8
+	var first []int
+	for i := range min(shown, j.set.Test.Len()) {
+		first = append(first, i)
 	}
-	m := h.Last().TestAccuracy
-	title := j.title()
-	if !math.IsNaN(m) && m > 0 {
-		title = fmt.Sprintf("%s: test accuracy %.3f", title, m)
+	pictures := []struct {
+		name string
+		draw func() (*plot.Picture, error)
+	}{
+		{"curves", func() (*plot.Picture, error) { return plot.Curves(h, j.title()) }},
+		{"confusion", func() (*plot.Picture, error) { return plot.Confusion(report, title), nil }},
+		{"predictions", func() (*plot.Picture, error) {
+			return plot.Grid(j.set.Test, first, report.Predicted[:len(first)], columns, title)
+		}},
+		{"mistakes", func() (*plot.Picture, error) {
+			return plot.Mistakes(report, j.set.Test, shown, columns, "the worst mistakes: "+j.title())
+		}},
+		{"activations", func() (*plot.Picture, error) {
+			return plot.Activations(j.net, j.set.Test.Image(0), "activations: "+j.title())
+		}},
+		{"filters", func() (*plot.Picture, error) { return plot.Filters(j.net, "filters of "+j.title()) }},
 	}
-	return plot.SaveGrid(filepath.Join(j.s.out, "predictions.png"), test, predicted, columns, title)
+	for _, p := range pictures {
+		picture, err := p.draw()
+		if err != nil {
+			return err
+		}
+		if err := picture.Save(j.s.out, p.name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (j *job) writeNet() error { return j.net.Save(filepath.Join(j.s.out, "model.safetensors")) }
+
+func (j *job) writeHistory(h *train.History) error {
+	for _, name := range []string{"history.csv", "history.jsonl"} {
+		if err := h.Save(filepath.Join(j.s.out, name)); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -1,21 +1,19 @@
-// Package plot makes pictures of training: the curves of a history, and a grid
-// of images with what the network took them for. It uses gonum.org/v1/plot,
-// which importing the package train alone does not.
+// Package plot makes pictures of training, as PNG and as SVG: the curves of a
+// history, the confusion matrix, images with what the network took them for,
+// its first filters, and what its layers make of an image. It uses
+// gonum.org/v1/plot, which importing the package train alone does not.
 package plot
 
 import (
 	"fmt"
 	"image/color"
-	"io"
 	"math"
-	"path/filepath"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
 
-	"example.com/lenet5/internal/atomicfile"
 	"example.com/lenet5/train"
 )
 
@@ -29,7 +27,7 @@ var (
 )
 
 // Curves draws train loss, train accuracy and test accuracy against the epoch.
-func Curves(h *train.History, title string) (*plot.Plot, error) {
+func Curves(h *train.History, title string) (*Picture, error) {
 	p := plot.New()
 	p.Title.Text = title
 	p.Title.TextStyle.Font.Size = vg.Points(13)
@@ -94,7 +92,7 @@ func Curves(h *train.History, title string) (*plot.Plot, error) {
 	p.X.Min, p.X.Max = first-pad, last+pad
 	p.Y.Min, p.Y.Max = 0, top*1.03
 	p.X.Tick.Marker = epochs{}
-	return p, nil
+	return &Picture{width: 16 * vg.Centimeter, height: 10 * vg.Centimeter, draw: p.Draw}, nil
 }
 
 // epochs puts ticks on whole numbers, at most about ten.
@@ -111,30 +109,13 @@ func (epochs) Ticks(lo, hi float64) []plot.Tick {
 	return ts
 }
 
-// Write writes p in a format, "png" or "svg", 16 cm by 10 cm.
-func Write(w io.Writer, p *plot.Plot, format string) error {
-	c, err := p.WriterTo(16*vg.Centimeter, 10*vg.Centimeter, format)
-	if err != nil {
-		return fmt.Errorf("plot: %w", err)
-	}
-	_, err = c.WriteTo(w)
-	return err
-}
-
-// SaveCurves writes curves.png and curves.svg into a folder. Each file is
-// replaced only when the new one is whole, so that a viewer can follow a run.
+// SaveCurves writes curves.png and curves.svg into a folder.
 func SaveCurves(dir string, h *train.History, title string) error {
-	for _, format := range []string{"png", "svg"} {
-		p, err := Curves(h, title)
-		if err != nil {
-			return err
-		}
-		path := filepath.Join(dir, "curves."+format)
-		if err := atomicfile.Write(path, func(w io.Writer) error { return Write(w, p, format) }); err != nil {
-			return err
-		}
+	p, err := Curves(h, title)
+	if err != nil {
+		return err
 	}
-	return nil
+	return p.Save(dir, "curves")
 }
 
 // Live returns an EpochEnd hook for [train.Hooks] that rewrites the curves in
