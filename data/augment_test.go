@@ -166,6 +166,52 @@ func TestAugmentSeeded(t *testing.T) {
 	}
 }
 
+// An elastic distortion moves the points of a picture of ramps, whose pixels
+// say where they come from, by the right amounts, and neighbours alike.
+func TestAugmentElastic(t *testing.T) {
+	ramps := noise(1, 2, 40, 40)
+	for y := range 40 {
+		for x := range 40 {
+			ramps.Images[y*40+x], ramps.Images[1600+y*40+x] = byte(6*x), byte(6*y)
+		}
+	}
+	m, err := NewAugmenter(Augmentation{Elastic: 1.5}, ramps)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dst := make([]byte, 3200)
+	sum, square, n, rough := 0.0, 0.0, 0.0, 0.0
+	for i := range 300 {
+		m.Apply(dst, ramps.Images, 1, 1, i)
+		for y := 8; y < 32; y++ {
+			for x := 8; x < 32; x++ {
+				d := float64(dst[y*40+x])/6 - float64(x)
+				e := float64(dst[y*40+x+1])/6 - float64(x+1)
+				if x%spacing == 0 && y%spacing == 0 { // a node
+					sum, square, n = sum+d, square+d*d, n+1
+				}
+				rough = max(rough, math.Abs(d-e))
+			}
+		}
+	}
+	if mean, sd := sum/n, math.Sqrt(square/n); math.Abs(mean) > 0.1 || math.Abs(sd-1.5) > 0.1 {
+		t.Errorf("displacements of mean %.2f and standard deviation %.2f, want 0 and 1.5", mean, sd)
+	}
+	// Two nodes are at most twice the bound apart, over four pixels.
+	if limit := 2*furthestNode*1.5/spacing + 0.4; rough > limit {
+		t.Errorf("neighbours are torn %.2f apart, want at most %.2f", rough, limit)
+	}
+	for _, a := range []Augmentation{{Elastic: 8}, {Elastic: 8, Shift: 39, Rotation: 180}, {Elastic: 0.1}} {
+		m, err := NewAugmenter(a, ramps)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 500 { // nothing is read outside the margin
+			m.Apply(dst, ramps.Images, 2, 1, i)
+		}
+	}
+}
+
 func TestAugmentErrors(t *testing.T) {
 	d := noise(1, 1, 28, 20)
 	digits := *d
@@ -179,6 +225,7 @@ func TestAugmentErrors(t *testing.T) {
 		{Augmentation{Shift: 20}, d, "shift of 0 to 19"},
 		{Augmentation{Rotation: -1}, d, "rotation"},
 		{Augmentation{Rotation: math.NaN()}, d, "rotation"},
+		{Augmentation{Elastic: 9}, d, "elastic"},
 		{Augmentation{Flip: true}, &digits, "Flippable"},
 	} {
 		if _, err := NewAugmenter(c.a, c.d); !errors.Is(err, ErrDataset) || !strings.Contains(err.Error(), c.want) {
@@ -193,7 +240,7 @@ func TestAugmentErrors(t *testing.T) {
 func BenchmarkAugment(b *testing.B) {
 	d := noise(256, 1, 28, 28)
 	dst := make([]byte, 784)
-	for _, a := range []Augmentation{{Shift: 2}, {Shift: 2, Flip: true}, {Rotation: 10}, {Shift: 2, Rotation: 10, Flip: true}} {
+	for _, a := range []Augmentation{{Shift: 2}, {Shift: 2, Flip: true}, {Rotation: 10}, {Shift: 2, Rotation: 10, Flip: true}, {Elastic: 1}} {
 		b.Run(strings.ReplaceAll(a.String(), " ", ""), func(b *testing.B) {
 			m, err := NewAugmenter(a, d)
 			if err != nil {

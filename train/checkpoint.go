@@ -302,7 +302,7 @@ func (r *run) resume(net *lenet.Net, c *Checkpoint) error {
 // schedule did so far must not depend on the number of epochs.
 func extends(s Schedule) bool {
 	switch s := s.(type) {
-	case Constant:
+	case Constant, Plateau:
 		return true
 	case StepDecay:
 		return s.Epochs > 0

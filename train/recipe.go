@@ -46,12 +46,23 @@ func Best(set *data.Dataset) Recipe {
 	return Recipe{Name: "best", Network: network, Config: c}
 }
 
+// Fast brings [lenet.Modern] to a test accuracy of 99 % on MNIST in a few
+// seconds: four epochs of AdamW in one cycle. It was chosen as [Best] was.
+func Fast(set *data.Dataset) Recipe {
+	r := Best(set)
+	r.Name = "fast"
+	r.Network.Defaults = lenet.Defaults{BatchSize: 128, Optimizer: "adamw", LearningRate: 0.006, Schedule: "onecycle", Epochs: 4}
+	r.Config.Augment.Shift = 1
+	return r
+}
+
 var recipes = map[string]func(*data.Dataset) Recipe{
 	"textbook": func(*data.Dataset) Recipe { return Textbook() },
 	"best":     Best,
+	"fast":     Fast,
 }
 
-// NewRecipe returns a recipe for a training set by name: "textbook" or "best".
+// NewRecipe returns a recipe for a training set by name: "textbook", "best" or "fast".
 func NewRecipe(name string, set *data.Dataset) (Recipe, error) {
 	if f, ok := recipes[name]; ok {
 		return f(set), nil

@@ -7,7 +7,8 @@ import (
 
 // A Schedule changes the learning rate as training goes on: what an
 // [Optimizer] names is multiplied by Factor. Schedules are functions of the
-// step alone, so a run that is taken up again goes on as it would have.
+// step alone, or of the history, so a run that is taken up again goes on as it
+// would have.
 type Schedule interface {
 	// Factor is for the step at, of steps in the whole run, perEpoch of them in
 	// an epoch; at counts from 0.
@@ -118,6 +119,48 @@ func (s OneCycle) validate() error {
 	return checkAll(s, check{"Rise", s.Rise, 0, 1}, check{"Div", s.Div, 0, math.Inf(1)}, check{"FinalDiv", s.FinalDiv, 0, math.Inf(1)})
 }
 
+// Plateau multiplies the learning rate by Gamma when the loss has not become
+// better for more than Patience epochs in a row: the test loss if there is a
+// Validation set, else the train loss. It is PyTorch's ReduceLROnPlateau.
+type Plateau struct {
+	Patience int     // 0 means 2
+	Gamma    float64 // 0 means 0.1
+	// Threshold is the share by which a loss must be below the best one to be
+	// better; 0 means 0.0001.
+	Threshold float64
+}
+
+// Factor is 1: what matters is the history of the run.
+func (s Plateau) Factor(int, int, int) float64 { return 1 }
+
+// after is the factor after the epochs of h.
+func (s Plateau) after(h *History) float64 {
+	factor, best, bad := 1.0, math.Inf(1), 0
+	for _, e := range h.Epochs {
+		loss := e.TestLoss
+		if math.IsNaN(loss) {
+			loss = e.TrainLoss
+		}
+		bad++
+		if loss < best*(1-orElse(s.Threshold, 1e-4)) || math.IsInf(best, 1) {
+			best, bad = loss, 0
+		}
+		if bad > int(orElse(float64(s.Patience), 2)) {
+			factor, bad = factor*orElse(s.Gamma, 0.1), 0
+		}
+	}
+	return factor
+}
+
+// String returns "times 0.1 after 2 epochs without a loss lower by 0.0001".
+func (s Plateau) String() string {
+	return fmt.Sprintf("times %g after %g epochs without a loss lower by %g", orElse(s.Gamma, 0.1), orElse(float64(s.Patience), 2), orElse(s.Threshold, 1e-4))
+}
+
+func (s Plateau) validate() error {
+	return checkAll(s, check{"Patience", float64(s.Patience), 0, math.MaxInt32}, check{"Gamma", s.Gamma, 0, 1}, check{"Threshold", s.Threshold, 0, 1})
+}
+
 // between goes from a to b along half a cosine as x goes from 0 to 1.
 func between(a, b, x float64) float64 {
 	return b + (a-b)/2*(1+math.Cos(math.Pi*math.Min(x, 1)))
@@ -148,12 +191,12 @@ func checkAll(of any, checks ...check) error {
 
 // The schedules by name, with their usual settings.
 var schedules = map[string]Schedule{
-	"constant": Constant{}, "step": StepDecay{}, "cosine": Cosine{Warmup: 1}, "onecycle": OneCycle{},
+	"constant": Constant{}, "step": StepDecay{}, "cosine": Cosine{Warmup: 1}, "onecycle": OneCycle{}, "plateau": Plateau{},
 }
 
 // NewSchedule returns a schedule by name: "constant" or empty, "step" (a tenth
-// after each third of the run), "cosine" (after an epoch of warm-up) or
-// "onecycle".
+// after each third of the run), "cosine" (after an epoch of warm-up), "onecycle"
+// or "plateau".
 func NewSchedule(name string) (Schedule, error) {
 	if name == "" {
 		return Constant{}, nil

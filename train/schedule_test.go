@@ -37,6 +37,28 @@ func TestSchedulesPyTorch(t *testing.T) {
 	}
 }
 
+func TestPlateauPyTorch(t *testing.T) {
+	var want map[string][]float64
+	if err := json.Unmarshal(schedulesJSON, &want); err != nil {
+		t.Fatal(err)
+	}
+	for name, s := range map[string]Plateau{
+		"plateau": {}, "plateau, changed": {Patience: 1, Gamma: 0.5, Threshold: 0.1},
+	} {
+		h := &History{}
+		for i, loss := range want["losses"] {
+			e := Epoch{Epoch: i + 1, TrainLoss: 9, TestLoss: loss}
+			if name == "plateau" { // without a validation set
+				e.TrainLoss, e.TestLoss = loss, math.NaN()
+			}
+			h.Epochs = append(h.Epochs, e)
+			if got, w := s.after(h), want[name][i]; math.Abs(got-w) > 1e-9*w {
+				t.Errorf("%s: after epoch %d: %v, PyTorch has %v", name, i+1, got, w)
+			}
+		}
+	}
+}
+
 // TestSchedules: whatever the length of the run, factors are in (0, 1], the
 // warm-up rises, and names are known.
 func TestSchedules(t *testing.T) {

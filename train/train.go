@@ -403,7 +403,11 @@ func (r *run) train(number int) error {
 	hi := min(lo+r.cfg.BatchSize, r.set.Len())
 	total := (number-1)*r.steps + r.step
 	update := r.update
-	update.LearningRate *= r.cfg.Schedule.Factor(total, r.last*r.steps, r.steps)
+	if p, ok := r.cfg.Schedule.(Plateau); ok {
+		update.LearningRate *= p.after(r.history)
+	} else {
+		update.LearningRate *= r.cfg.Schedule.Factor(total, r.last*r.steps, r.steps)
+	}
 	stats, err := r.trainer.Step(lenet.Batch{Images: r.set.Images, Labels: r.set.Labels, Index: r.order[lo:hi], Transform: r.transform}, update)
 	r.sums.time += time.Since(start)
 	if err != nil {

@@ -358,7 +358,7 @@ func TestRecipes(t *testing.T) {
 	if !Best(set.Train).Config.Augment.Flip || Best(nil).Config.Augment.Flip {
 		t.Error("garments may be mirrored, other images not")
 	}
-	if _, err := NewRecipe("soup", nil); !errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), "best, textbook") {
+	if _, err := NewRecipe("soup", nil); !errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), "best, fast, textbook") {
 		t.Error(err)
 	}
 }

@@ -39,7 +39,7 @@ func TestRefused(t *testing.T) {
 		text string
 	}{
 		"-nonsense":                      {exitUsage, "-nonsense"},
-		"-recipe worst":                  {exitUsage, "best, textbook"},
+		"-recipe worst":                  {exitUsage, "best, fast, textbook"},
 		"-v 3":                           {exitUsage, "-v"},
 		"-epochs -1":                     {exitUsage, "-epochs"},
 		"-epochs x":                      {exitUsage, "epochs"},
@@ -117,8 +117,8 @@ func TestOut(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if files, _ := os.ReadDir(dir); len(files) != len(runFiles)+1 {
-		t.Errorf("%d files, want those and checkpoint.previous", len(files))
+	if files, _ := os.ReadDir(dir); len(files) != len(runFiles)+2 {
+		t.Errorf("%d files, want those, checkpoint.previous and the events", len(files))
 	}
 	svg, _ := os.ReadFile(filepath.Join(dir, "curves.svg"))
 	if !strings.Contains(string(svg), "SYNTHETIC") {

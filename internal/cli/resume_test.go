@@ -81,8 +81,11 @@ func TestKilled(t *testing.T) {
 			}
 			wait := time.Duration(rng.Int64N(int64(took / 2)))
 			timer := time.AfterFunc(wait, func() { c.Process.Signal(signal) })
+			// A process that hangs shows its goroutines.
+			watchdog := time.AfterFunc(time.Minute, func() { c.Process.Signal(syscall.SIGQUIT) })
 			err := c.Wait()
 			timer.Stop()
+			watchdog.Stop()
 			if err == nil {
 				break
 			}

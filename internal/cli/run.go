@@ -265,12 +265,12 @@ func (j *job) train(ctx context.Context) error {
 		return err
 	}
 	if j.s.out != "" {
-		live := plot.Live(j.s.out, j.title())
+		live, events := plot.Live(j.s.out, j.title()), train.TensorBoard(j.s.out)
 		cfg.Hooks.EpochEnd = func(h *train.History) error {
 			if err := j.writeHistory(h); err != nil {
 				return err
 			}
-			return live(h)
+			return errors.Join(events(h), live(h))
 		}
 	}
 	if j.p.StepLines > 0 {
