@@ -12,7 +12,7 @@
 // # Concurrency
 //
 // The methods of a Net that only read it (Config, Shapes, Summary, Clone,
-// Save, Activations, and those that predict) may be called from several goroutines at
+// Save, Activations, Pixels, and those that predict) may be called from several goroutines at
 // once. A [Trainer] changes the parameters in Step: nothing else may use the
 // Net during a Step. A Trainer or an [Evaluator] is used by one goroutine at
 // a time.
@@ -20,6 +20,9 @@ package lenet
 
 import (
 	"fmt"
+	"maps"
+	"slices"
+	"strconv"
 	"sync"
 
 	"gorgonia.org/tensor"
@@ -39,6 +42,9 @@ type Net struct {
 	flat   []float32
 	params []Param
 	values []*tensor.Dense
+
+	classes []string          // names, or nil
+	notes   map[string]string // what a model file says besides
 
 	mu         sync.Mutex // guards what follows
 	predictors map[int]engine.Engine
@@ -62,6 +68,8 @@ type options struct {
 	seed    uint64
 	device  string
 	threads int
+	classes []string
+	weights *Config // of a file that does not say what network it is
 }
 
 // Seed sets the seed of the initial weights; the same seed gives the same
@@ -74,6 +82,11 @@ func OnDevice(name string) Option { return func(o *options) { o.device = name } 
 // Threads bounds the threads that the network runs on; 0, the default, means
 // GOMAXPROCS. The results do not depend on it.
 func Threads(n int) Option { return func(o *options) { o.threads = max(n, 0) } }
+
+// ClassNames gives the classes names, one each, which predictions and model
+// files then have. Without it, [Load] takes those of the file, and train.Fit
+// those of the training set.
+func ClassNames(names ...string) Option { return func(o *options) { o.classes = names } }
 
 // New makes a network and draws its weights. The error wraps [ErrConfig] if
 // cfg cannot work, [ErrDevice] if the device cannot be had.
@@ -105,6 +118,9 @@ func build(cfg Config, o options) (*Net, error) {
 	for _, l := range layers {
 		total += l.elements()
 	}
+	if err := n.SetClassNames(o.classes); err != nil {
+		return nil, err
+	}
 	n.flat = make([]float32, total)
 	rest := n.flat
 	add := func(name string, shape []int) {
@@ -126,6 +142,43 @@ func build(cfg Config, o options) (*Net, error) {
 // Config returns the description that the network was made from.
 func (n *Net) Config() Config {
 	return n.cfg.clone()
+}
+
+// ClassNames returns the names of the classes, nil if they have none.
+func (n *Net) ClassNames() []string { return slices.Clone(n.classes) }
+
+// SetClassNames names the classes; nil takes the names away. The error wraps
+// [ErrConfig] if there are not as many as classes.
+func (n *Net) SetClassNames(names []string) error {
+	if len(names) > 0 && len(names) != n.cfg.Classes {
+		return bad("%d names for %d classes", len(names), n.cfg.Classes)
+	}
+	n.classes = slices.Clone(names)
+	return nil
+}
+
+// className is the name of a class, or its number.
+func (n *Net) className(class int) string {
+	if n.classes == nil {
+		return strconv.Itoa(class)
+	}
+	return n.classes[class]
+}
+
+// Notes returns what a model file says about the network besides what it is:
+// how it was trained, and how well, say.
+func (n *Net) Notes() map[string]string { return maps.Clone(n.notes) }
+
+// SetNote adds a note, which [Net.Save] writes and [Load] reads; an empty text
+// takes it away.
+func (n *Net) SetNote(key, text string) {
+	if n.notes == nil {
+		n.notes = map[string]string{}
+	}
+	n.notes[key] = text
+	if text == "" {
+		delete(n.notes, key)
+	}
 }
 
 // Params returns the parameters, layer by layer, weights before biases.
@@ -153,7 +206,7 @@ func (n *Net) Clone() (*Net, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.device = n.device
+	c.device, c.classes, c.notes = n.device, slices.Clone(n.classes), maps.Clone(n.notes)
 	copy(c.flat, n.flat)
 	return c, nil
 }

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"example.com/lenet5/internal/safetensors"
 )
 
 func TestShapes(t *testing.T) {
@@ -320,6 +322,76 @@ func TestSaveLoad(t *testing.T) {
 	n, _ := New(small())
 	if err := n.Save(filepath.Join(t.TempDir(), "no", "such", "folder")); err == nil {
 		t.Error("saving into a missing folder: no error")
+	}
+}
+
+// A network keeps the names of its classes and its notes in its file.
+func TestNamesAndNotes(t *testing.T) {
+	n, err := New(small(), ClassNames("a", "b", "c", "d", "e"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.SetNote("trained_on", "the \"noise\"")
+	n.SetNote("nothing", "x")
+	n.SetNote("nothing", "")
+	var buf bytes.Buffer
+	if err := n.Write(&buf); err != nil {
+		t.Fatal(err)
+	}
+	file := buf.Bytes()
+	back, err := Read(bytes.NewReader(file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := back.ClassNames(); !slices.Equal(got, n.classes) || len(back.Notes()) != 1 || back.Notes()["trained_on"] != "the \"noise\"" {
+		t.Errorf("%q, %q", got, back.Notes())
+	}
+	p, err := back.PredictBytes(make([]byte, back.cfg.Input.Size()))
+	if err != nil || p[0].Name != n.classes[p[0].Class] {
+		t.Errorf("%+v, %v", p, err)
+	}
+	if other, err := Read(bytes.NewReader(file), ClassNames("1", "2", "3", "4", "5")); err != nil || other.classes[0] != "1" {
+		t.Errorf("other names: %v", err)
+	}
+	if _, err := New(small(), ClassNames("a")); !errors.Is(err, ErrConfig) {
+		t.Errorf("one name for five classes: %v", err)
+	}
+	bad := bytes.Replace(file, []byte(`\"e\"]`), []byte(`\"e\"}`), 1)
+	if _, err := Read(bytes.NewReader(bad)); !errors.Is(err, ErrModelFile) {
+		t.Errorf("names that are no list: %v", err)
+	}
+}
+
+// Weights without a Config are read under the network's names, or in the order
+// that an nn.Sequential gives them.
+func TestWeightsFor(t *testing.T) {
+	n, _ := New(small(), Seed(3))
+	randomize(n, 3)
+	sequential := []string{"0.weight", "0.bias", "3.weight", "3.bias", "10.weight", "10.bias", "12.weight", "12.bias"}
+	for name, rename := range map[string]func(i int) string{
+		"the network's": func(i int) string { return n.params[i].Name },
+		"sequential":    func(i int) string { return sequential[i] },
+	} {
+		var ts []safetensors.Tensor
+		for i, p := range n.params {
+			p.Name = rename(i)
+			ts = append(ts, safetensors.Tensor(p))
+		}
+		slices.SortFunc(ts, func(a, b safetensors.Tensor) int { return strings.Compare(a.Name, b.Name) })
+		var buf bytes.Buffer
+		if err := safetensors.Write(&buf, nil, ts); err != nil {
+			t.Fatal(err)
+		}
+		back, err := Read(bytes.NewReader(buf.Bytes()), WeightsFor(small()))
+		if err != nil || !slices.Equal(back.flat, n.flat) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := Read(bytes.NewReader(buf.Bytes())); !errors.Is(err, ErrModelFile) || !strings.Contains(err.Error(), "WeightsFor") {
+			t.Errorf("%s: without the Config: %v", name, err)
+		}
+		if _, err := Read(bytes.NewReader(buf.Bytes()), WeightsFor(Sigmoid())); !errors.Is(err, ErrModelFile) {
+			t.Errorf("%s: for another network: %v", name, err)
+		}
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 // A Prediction is the network's answer for one image.
 type Prediction struct {
 	Class         int       // the most probable class, the first of equals
+	Name          string    // its name, of [Net.ClassNames]
 	Probabilities []float32 // one per class, summing to 1
 }
 
@@ -70,7 +71,8 @@ func (n *Net) PredictBytes(images []byte) ([]Prediction, error) {
 	out := make([]Prediction, len(p)/n.cfg.Classes)
 	for i := range out {
 		row := p[i*n.cfg.Classes : (i+1)*n.cfg.Classes : (i+1)*n.cfg.Classes]
-		out[i] = Prediction{Class: op.ArgMax(row), Probabilities: row}
+		class := op.ArgMax(row)
+		out[i] = Prediction{Class: class, Name: n.className(class), Probabilities: row}
 	}
 	return out, nil
 }

@@ -1,12 +1,15 @@
 package lenet
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"slices"
+	"strings"
 
 	"example.com/lenet5/internal/atomicfile"
 	"example.com/lenet5/internal/safetensors"
@@ -15,19 +18,37 @@ import (
 // ErrModelFile is wrapped by the errors about a file that is not a model.
 var ErrModelFile = errors.New("lenet: bad model file")
 
-// A model file is in the safetensors format, with the Config in the metadata
-// under configKey.
-const configKey = "lenet5.config"
+// A model file is in the safetensors format. In the metadata are the Config
+// under configKey, the names of the classes, as a list in JSON, under
+// classesKey, and the notes under their own keys.
+const (
+	configKey  = "lenet5.config"
+	classesKey = "lenet5.classes"
+	formatKey  = "format" // libraries of Python want it, and "pt" in it
+)
 
 // Write writes the network in the safetensors format: its parameters as F32
-// under the names and in the shapes of [Net.Params], and its Config in the
-// metadata.
+// under the names and in the shapes of [Net.Params], which are those of
+// PyTorch, and in the metadata its Config, the names of its classes, and its
+// notes.
 func (n *Net) Write(w io.Writer) error {
 	cfg, err := json.Marshal(n.cfg)
 	if err != nil {
 		return fmt.Errorf("lenet: encoding the config: %w", err)
 	}
-	return safetensors.Write(w, map[string]string{configKey: string(cfg), "format": "pt"}, n.tensors())
+	meta := n.Notes()
+	if meta == nil {
+		meta = map[string]string{}
+	}
+	meta[configKey], meta[formatKey] = string(cfg), "pt"
+	if n.classes != nil {
+		names, err := json.Marshal(n.classes)
+		if err != nil {
+			return fmt.Errorf("lenet: encoding the names of the classes: %w", err)
+		}
+		meta[classesKey] = string(names)
+	}
+	return safetensors.Write(w, meta, n.tensors())
 }
 
 func (n *Net) tensors() []safetensors.Tensor {
@@ -47,6 +68,15 @@ func (n *Net) Save(path string) error {
 	return nil
 }
 
+// WeightsFor has [Load] and [Read] take a file that does not say what network
+// it is, as PyTorch writes: the weights are for a network of this Config. The
+// tensors have the names of [Net.Params]; or else any names, such as those of
+// an nn.Sequential, whose order, with numbers in them as numbers, is that of
+// the layers.
+func WeightsFor(cfg Config) Option {
+	return func(o *options) { o.weights = &cfg }
+}
+
 // Load reads a network from a file; see [Read].
 func Load(path string, opts ...Option) (*Net, error) {
 	f, err := os.Open(path)
@@ -61,23 +91,32 @@ func Load(path string, opts ...Option) (*Net, error) {
 	return n, nil
 }
 
-// Read reads a network that [Net.Write] wrote. The error wraps [ErrModelFile]
-// if the stream is something else; nothing is allocated on its word.
+// Read reads a network that [Net.Write] wrote, or, with [WeightsFor], tensors
+// alone. The error wraps [ErrModelFile] if the stream is something else;
+// nothing is allocated on its word.
 func Read(r io.Reader, opts ...Option) (*Net, error) {
 	wrong := func(format string, args ...any) (*Net, error) {
 		return nil, fmt.Errorf("%w: %w", ErrModelFile, fmt.Errorf(format, args...))
+	}
+	o := options{device: "auto"}
+	for _, f := range opts {
+		f(&o)
 	}
 	head, err := safetensors.ReadHeader(r)
 	if err != nil {
 		return wrong("%w", err)
 	}
-	text, ok := head.Metadata[configKey]
-	if !ok {
-		return wrong("the metadata has no %q: it does not say what network this is", configKey)
-	}
 	var cfg Config
-	if err := json.Unmarshal([]byte(text), &cfg); err != nil {
-		return wrong("metadata %q: %w", configKey, err)
+	text, ok := head.Metadata[configKey]
+	switch {
+	case o.weights != nil:
+		cfg = *o.weights
+	case !ok:
+		return wrong("the metadata has no %q: it does not say what network this is; if you know, say so by WeightsFor", configKey)
+	default:
+		if err := json.Unmarshal([]byte(text), &cfg); err != nil {
+			return wrong("metadata %q: %w", configKey, err)
+		}
 	}
 	layers, err := cfg.layers()
 	if err != nil {
@@ -90,25 +129,40 @@ func Read(r io.Reader, opts ...Option) (*Net, error) {
 	if head.Size != want {
 		return wrong("want %d bytes of tensors for this network, found %d", want, head.Size)
 	}
+	if names, ok := head.Metadata[classesKey]; ok && o.classes == nil {
+		if err := json.Unmarshal([]byte(names), &o.classes); err != nil || len(o.classes) != cfg.Classes {
+			return wrong("metadata %q: want a list of %d names, found %.100s", classesKey, cfg.Classes, names)
+		}
+	}
 	if err := head.ReadData(r); err != nil {
 		return wrong("%w", err)
-	}
-	o := options{device: "auto"}
-	for _, f := range opts {
-		f(&o)
 	}
 	n, err := build(cfg, o)
 	if err != nil {
 		return nil, err
 	}
-	if err := n.setTensors(head.Tensors); err != nil {
+	if err := n.setTensors(head.Tensors, o.weights != nil); err != nil {
 		return wrong("%w", err)
+	}
+	for key, text := range head.Metadata {
+		if key != configKey && key != classesKey && key != formatKey {
+			n.SetNote(key, text)
+		}
 	}
 	return n, nil
 }
 
-// setTensors sets all parameters, from tensors in any order.
-func (n *Net) setTensors(tensors []safetensors.Tensor) error {
+// setTensors sets all parameters, from tensors in any order; with renamed, those
+// whose names are not the network's are taken in the order of their names.
+func (n *Net) setTensors(tensors []safetensors.Tensor, renamed bool) error {
+	if known := func(t safetensors.Tensor) bool {
+		return slices.ContainsFunc(n.params, func(p Param) bool { return p.Name == t.Name })
+	}; renamed && len(tensors) == len(n.params) && !slices.ContainsFunc(tensors, known) {
+		slices.SortFunc(tensors, func(a, b safetensors.Tensor) int { return cmp.Compare(sortKey(a.Name), sortKey(b.Name)) })
+		for i := range tensors {
+			tensors[i].Name = n.params[i].Name
+		}
+	}
 	byName := map[string]safetensors.Tensor{}
 	for _, t := range tensors {
 		byName[t.Name] = t
@@ -139,3 +193,15 @@ func (n *Net) setTensors(tensors []safetensors.Tensor) error {
 	}
 	return nil
 }
+
+// sortKey orders names as people would: numbers by their value, and a weight
+// before its bias.
+func sortKey(name string) string {
+	name = numbers.ReplaceAllStringFunc(name, func(digits string) string { return strings.Repeat("0", max(0, 9-len(digits))) + digits })
+	if layer, ok := strings.CutSuffix(name, "weight"); ok {
+		return layer + "\x00"
+	}
+	return name
+}
+
+var numbers = regexp.MustCompile(`[0-9]+`)

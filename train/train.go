@@ -113,13 +113,19 @@ type Step struct {
 // ended (the step in progress is finished first), a [*DivergedError], or one
 // that wraps [ErrConfig] before anything is trained.
 //
-// Fit on a network that is already trained goes on from its parameters.
+// Fit on a network that is already trained goes on from its parameters. A
+// network whose classes have no names gets those of the set.
 func Fit(ctx context.Context, net *lenet.Net, set *data.Dataset, cfg Config) (*History, error) {
 	r, err := newRun(net, set, cfg)
 	if err != nil {
 		return cfg.History, err
 	}
 	defer r.close()
+	if net.ClassNames() == nil && len(set.Classes) == net.Config().Classes {
+		if err := net.SetClassNames(set.Classes); err != nil {
+			return r.history, err
+		}
+	}
 	if cfg.Resume == nil {
 		if err := r.checkpoint(); err != nil {
 			return r.history, err
