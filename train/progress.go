@@ -55,7 +55,7 @@ func (p *progress) end(e Epoch) {
 	}
 	test := ""
 	if !math.IsNaN(e.TestAccuracy) {
-		test = fmt.Sprintf(", test acc %.3f", e.TestAccuracy)
+		test = fmt.Sprintf(", test acc %.4f", e.TestAccuracy)
 	}
 	fmt.Fprintf(p.w, "epoch %*d/%d: loss %.3f, train acc %.3f%s, %.1f examples/sec\n",
 		len(fmt.Sprint(p.last)), e.Epoch, p.last, e.TrainLoss, e.TrainAccuracy, test, e.ExamplesPerSec())
