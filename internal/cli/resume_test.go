@@ -79,7 +79,11 @@ func TestKilled(t *testing.T) {
 			if err := c.Start(); err != nil {
 				t.Fatal(err)
 			}
+			// At last it is left alone: writing the pictures takes its time.
 			wait := time.Duration(rng.Int64N(int64(took / 2)))
+			if kills == 8 {
+				wait = time.Hour
+			}
 			timer := time.AfterFunc(wait, func() { c.Process.Signal(signal) })
 			// A process that hangs shows its goroutines.
 			watchdog := time.AfterFunc(time.Minute, func() { c.Process.Signal(syscall.SIGQUIT) })
