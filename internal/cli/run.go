@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/term"
@@ -199,6 +200,13 @@ func (j *job) findRun() error {
 	switch {
 	case err == nil:
 		j.resumed = c
+		// What a process that was killed had begun to write.
+		begun, _ := filepath.Glob(filepath.Join(j.s.out, ".*.tmp")) // the pattern is sound
+		for _, name := range begun {
+			if err := os.Remove(name); err != nil {
+				return fmt.Errorf("-resume: %w", err)
+			}
+		}
 		return j.s.recall(c.Notes)
 	case errors.Is(err, fs.ErrNotExist):
 		fmt.Fprintf(j.stderr, "-resume: there is no checkpoint in %s; a new run begins\n", j.s.out)
@@ -287,6 +295,7 @@ func (j *job) train(ctx context.Context) error {
 	if c := j.resumed; c != nil {
 		fmt.Fprintf(j.stdout, "resuming: %d epochs and %d of %d steps are done\n\n", c.Epoch-1, c.Step, c.Steps)
 	}
+	j.provenance()
 	h, err := train.Fit(ctx, j.net, j.set.Train, cfg)
 	if err != nil {
 		if errors.Is(err, context.Canceled) && j.s.out != "" {
@@ -311,6 +320,19 @@ func (j *job) train(ctx context.Context) error {
 	fmt.Fprintf(j.stdout, "loss %.3f, train acc %.3f, test acc %.3f\n", last.TrainLoss, last.TrainAccuracy, last.TestAccuracy)
 	fmt.Fprintf(j.stdout, "%.1f examples/sec on %s\n", h.ExamplesPerSec(), j.net.Device())
 	return nil
+}
+
+// provenance has the model file say where the network comes from.
+func (j *job) provenance() {
+	command := []string{j.p.Name}
+	for name, value := range j.s.notes() {
+		if name != "data" && name != "model" {
+			command = append(command, "-"+name+"="+value)
+		}
+	}
+	slices.Sort(command[1:]) // a map has no order, and a file is to be the same each time
+	j.net.SetNote("trained_by", "lenet5, "+strings.Join(command, " "))
+	j.net.SetNote("trained_on", j.set.Train.Name)
 }
 
 // config is what the flags make of the recipe, or of the network's defaults: a
@@ -388,14 +410,15 @@ func or[T comparable](v, preset T) T {
 
 // write writes the network, the history and the pictures.
 func (j *job) write(h *train.History) error {
-	if err := j.writeNet(); err != nil {
-		return err
-	}
 	if err := j.writeHistory(h); err != nil {
 		return err
 	}
 	report, err := train.Classify(j.net, j.set.Test)
 	if err != nil {
+		return err
+	}
+	j.net.SetNote("test_accuracy", fmt.Sprintf("%.4f on %s", report.Accuracy(), j.set.Test.Name))
+	if err := j.writeNet(); err != nil {
 		return err
 	}
 	title := fmt.Sprintf("%s: test accuracy %.4f", j.title(), report.Accuracy())
@@ -404,10 +427,11 @@ func (j *job) write(h *train.History) error {
 	for i := range min(shown, j.set.Test.Len()) {
 		first = append(first, i)
 	}
-	pictures := []struct {
+	type picture struct {
 		name string
 		draw func() (*plot.Picture, error)
-	}{
+	}
+	pictures := []picture{
 		{"curves", func() (*plot.Picture, error) { return plot.Curves(h, j.title()) }},
 		{"confusion", func() (*plot.Picture, error) { return plot.Confusion(report, title), nil }},
 		{"predictions", func() (*plot.Picture, error) {
@@ -419,14 +443,16 @@ func (j *job) write(h *train.History) error {
 		{"activations", func() (*plot.Picture, error) {
 			return plot.Activations(j.net, j.set.Test.Image(0), "activations: "+j.title())
 		}},
-		{"filters", func() (*plot.Picture, error) { return plot.Filters(j.net, "filters of "+j.title()) }},
+	}
+	if len(j.net.Config().Blocks) > 0 {
+		pictures = append(pictures, picture{"filters", func() (*plot.Picture, error) { return plot.Filters(j.net, "filters of "+j.title()) }})
 	}
 	for _, p := range pictures {
-		picture, err := p.draw()
+		drawn, err := p.draw()
 		if err != nil {
 			return err
 		}
-		if err := picture.Save(j.s.out, p.name); err != nil {
+		if err := drawn.Save(j.s.out, p.name); err != nil {
 			return err
 		}
 	}

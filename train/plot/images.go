@@ -5,6 +5,7 @@ import (
 	"image"
 	"image/color"
 	"math"
+	"strconv"
 
 	"gonum.org/v1/plot/vg"
 
@@ -23,20 +24,28 @@ func Grid(set *data.Dataset, indices, predicted []int, columns int, title string
 	var rows []row
 	for k, i := range indices {
 		p := predicted[k]
-		if i < 0 || i >= set.Len() || p < 0 || p >= len(set.Classes) {
-			return nil, fmt.Errorf("plot: image %d of %d, predicted class %d of %d", i, set.Len(), p, len(set.Classes))
+		if i < 0 || i >= set.Len() || p < 0 {
+			return nil, fmt.Errorf("plot: image %d of %d, predicted class %d", i, set.Len(), p)
 		}
 		if k%columns == 0 {
 			rows = append(rows, newRow(56, set.Height, set.Width, 72))
 		}
-		t := tile{im: picture(set, i), lines: []line{{set.Classes[p], right}, {}}}
+		t := tile{im: picture(set, i), lines: []line{{className(set, p), right}, {}}}
 		if label := int(set.Labels[i]); p != label {
-			t.lines = []line{{set.Classes[p], wrong}, {"is " + set.Classes[label], pale}}
+			t.lines = []line{{className(set, p), wrong}, {"is " + className(set, label), pale}}
 		}
 		r := &rows[len(rows)-1]
 		r.tiles = append(r.tiles, t)
 	}
 	return sheet(title, rows), nil
+}
+
+// className is the name of a class; a network may know more classes than a set.
+func className(set *data.Dataset, class int) string {
+	if class < len(set.Classes) {
+		return set.Classes[class]
+	}
+	return strconv.Itoa(class)
 }
 
 // Mistakes shows the images of a report's set that were classified wrongly, at

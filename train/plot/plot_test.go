@@ -138,7 +138,7 @@ func TestGrid(t *testing.T) {
 	for name, f := range map[string]func() error{
 		"too few":   func() error { _, err := Grid(set, all, hits[1:], 4, ""); return err },
 		"columns":   func() error { _, err := Grid(set, all, hits, 0, ""); return err },
-		"bad class": func() error { _, err := Grid(set, []int{0}, []int{10}, 1, ""); return err },
+		"bad class": func() error { _, err := Grid(set, []int{0}, []int{-1}, 1, ""); return err },
 		"bad index": func() error { _, err := Grid(set, []int{10}, []int{0}, 1, ""); return err },
 	} {
 		if f() == nil {
