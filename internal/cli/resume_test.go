@@ -1,8 +1,9 @@
 package cli
 
 import (
-	"bytes"
+	"bufio"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -59,13 +60,14 @@ func TestKilled(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("there are no signals on Windows")
 	}
+	if raceDetector {
+		t.Skip("what this is about is files, and slow with the race detector")
+	}
 	flags := []string{"-synthetic", "-epochs", "12", "-optimizer", "adam", "-seed", "5", "-batch", "10"}
 	whole := filepath.Join(t.TempDir(), "whole")
-	start := time.Now()
 	if out, err := command(append(flags, "-out", whole)...).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	took := time.Since(start)
 	want := results(t, whole)
 	rng := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0)) // every time at other moments
 	for _, signal := range []syscall.Signal{syscall.SIGKILL, syscall.SIGINT} {
@@ -73,57 +75,85 @@ func TestKilled(t *testing.T) {
 		args := append(flags, "-out", dir, "-resume")
 		kills, goodbyes := 0, 0
 		for {
-			c := command(args...)
-			var stderr bytes.Buffer
-			c.Stderr = &stderr
-			if err := c.Start(); err != nil {
-				t.Fatal(err)
-			}
-			// At last it is left alone: writing the pictures takes its time.
-			wait := time.Duration(rng.Int64N(int64(took / 2)))
-			if kills == 8 {
-				wait = time.Hour
-			}
-			timer := time.AfterFunc(wait, func() { c.Process.Signal(signal) })
-			// A process that hangs shows its goroutines.
-			watchdog := time.AfterFunc(time.Minute, func() { c.Process.Signal(syscall.SIGQUIT) })
-			err := c.Wait()
-			timer.Stop()
-			watchdog.Stop()
-			if err == nil {
+			// It is killed so many epochs after it began, and a moment.
+			stopped, said := runUntil(t, signal, rng.IntN(4), time.Duration(rng.IntN(30))*time.Millisecond, args)
+			if stopped == notStopped {
 				break
 			}
-			var exit *exec.ExitError
-			if !errors.As(err, &exit) {
-				t.Fatal(err)
-			}
-			status, _ := exit.Sys().(syscall.WaitStatus)
-			switch {
-			case exit.ExitCode() == exitInterrupted && signal == syscall.SIGINT:
-				goodbyes++
-				if !strings.Contains(stderr.String(), "-resume") {
-					t.Errorf("interrupted: %s", stderr.String())
-				}
-			case status.Signaled() && status.Signal() == signal: // SIGINT before the program listens
-			default:
-				t.Fatalf("%v: %s", err, stderr.String())
-			}
 			kills++
-			if kills == 1 {
-				// From now on the settings come from the checkpoint, if one was made.
-				if _, err := os.Stat(filepath.Join(dir, "checkpoint")); err == nil {
-					args = []string{"-out", dir, "-resume"}
+			if stopped == saidGoodbye {
+				goodbyes++
+				if !strings.Contains(said, "-resume") {
+					t.Errorf("interrupted: %s", said)
 				}
+			}
+			// From now on the settings come from the checkpoint, if one was made.
+			if _, err := os.Stat(filepath.Join(dir, "checkpoint")); err == nil {
+				args = []string{"-out", dir, "-resume"}
 			}
 		}
 		t.Logf("%v: stopped %d times, %d of them with a goodbye", signal, kills, goodbyes)
-		if kills == 0 {
-			t.Errorf("%v: it was never stopped", signal)
+		if kills == 0 || signal == syscall.SIGINT && goodbyes == 0 {
+			t.Errorf("%v: stopped %d times, %d of them with a goodbye", signal, kills, goodbyes)
 		}
 		if results(t, dir) != want {
 			t.Errorf("%v: after %d stops the model or the history is another", signal, kills)
 		}
 	}
+}
+
+// How a process ended.
+const (
+	notStopped  = iota
+	wasKilled   // also by SIGINT, before it listens
+	saidGoodbye // it exited with the code of an interruption
+)
+
+// runUntil runs the program, and sends it a signal once it has reported some
+// epochs and a moment has passed. It returns how it ended, and what it said.
+func runUntil(t *testing.T, signal syscall.Signal, epochs int, moment time.Duration, args []string) (int, string) {
+	t.Helper()
+	c := command(args...)
+	pipe, err := c.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	// A process that hangs shows its goroutines.
+	watchdog := time.AfterFunc(time.Minute, func() { c.Process.Signal(syscall.SIGQUIT) })
+	defer watchdog.Stop()
+	var said strings.Builder
+	kill := func() { time.AfterFunc(moment, func() { c.Process.Signal(signal) }) }
+	if epochs == 0 {
+		kill()
+	}
+	for lines := bufio.NewScanner(pipe); lines.Scan(); {
+		fmt.Fprintln(&said, lines.Text())
+		if strings.HasPrefix(lines.Text(), "epoch ") {
+			if epochs--; epochs == 0 {
+				kill()
+			}
+		}
+	}
+	err = c.Wait()
+	if err == nil {
+		return notStopped, said.String()
+	}
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	status, _ := exit.Sys().(syscall.WaitStatus)
+	switch {
+	case exit.ExitCode() == exitInterrupted && signal == syscall.SIGINT:
+		return saidGoodbye, said.String()
+	case status.Signaled() && status.Signal() == signal:
+		return wasKilled, said.String()
+	}
+	t.Fatalf("%v: %s", err, said.String())
+	return 0, ""
 }
 
 func TestResumeFlags(t *testing.T) {
