@@ -189,7 +189,7 @@ func (j *job) downloading() func(data.Progress) {
 
 // runFiles are what a run leaves under -out.
 var runFiles = []string{
-	"model.safetensors", "checkpoint", "history.csv", "history.jsonl",
+	"model.safetensors", "model.onnx", "checkpoint", "history.csv", "history.jsonl",
 	"curves.png", "curves.svg", "confusion.png", "confusion.svg", "predictions.png", "predictions.svg", "mistakes.png", "mistakes.svg",
 	"activations.png", "activations.svg", "filters.png", "filters.svg",
 }
@@ -459,7 +459,12 @@ func (j *job) write(h *train.History) error {
 	return nil
 }
 
-func (j *job) writeNet() error { return j.net.Save(filepath.Join(j.s.out, "model.safetensors")) }
+func (j *job) writeNet() error {
+	if err := j.net.SaveONNX(filepath.Join(j.s.out, "model.onnx")); err != nil {
+		return err
+	}
+	return j.net.Save(filepath.Join(j.s.out, "model.safetensors"))
+}
 
 func (j *job) writeHistory(h *train.History) error {
 	for _, name := range []string{"history.csv", "history.jsonl"} {
