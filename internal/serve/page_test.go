@@ -35,6 +35,10 @@ func startBrowser(t *testing.T) *browser {
 	if path == "" || runtime.GOOS == "windows" {
 		t.Skip("there is no Chromium to test the page in; on Debian: apt-get install chromium")
 	}
+	profile, err := os.MkdirTemp("", "lenet5-page")
+	if err != nil {
+		t.Fatal(err)
+	}
 	commands, out, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -44,7 +48,7 @@ func startBrowser(t *testing.T) *browser {
 		t.Fatal(err)
 	}
 	c := exec.Command(path, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
-		"--remote-debugging-pipe", "--user-data-dir="+t.TempDir(), "about:blank")
+		"--remote-debugging-pipe", "--user-data-dir="+profile, "about:blank")
 	c.ExtraFiles = []*os.File{commands, answers} // 3 and 4
 	if err := c.Start(); err != nil {
 		t.Skipf("Chromium does not start: %v", err)
@@ -52,10 +56,18 @@ func startBrowser(t *testing.T) *browser {
 	commands.Close()
 	answers.Close()
 	t.Cleanup(func() {
-		c.Process.Kill()
+		out.Close() // Chromium ends when its pipe does
+		timer := time.AfterFunc(5*time.Second, func() { c.Process.Kill() })
 		c.Wait()
-		out.Close()
+		timer.Stop()
 		in.Close()
+		// Its helpers may take a moment longer.
+		for range 50 {
+			if os.RemoveAll(profile) == nil {
+				break
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
 	})
 	if err := in.SetReadDeadline(time.Now().Add(90 * time.Second)); err != nil {
 		t.Fatal(err)
