@@ -8,10 +8,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"image"
-	_ "image/gif"  // the pictures that are read
-	_ "image/jpeg" //
-	_ "image/png"  //
 	"io"
 	"os"
 	"os/signal"
@@ -22,6 +18,7 @@ import (
 	"text/tabwriter"
 
 	"example.com/lenet5/data"
+	"example.com/lenet5/internal/picture"
 	"example.com/lenet5/internal/pretrained"
 	"example.com/lenet5/lenet"
 )
@@ -35,13 +32,14 @@ func MainPredict() {
 
 // predictor is a run of the program that classifies files.
 type predictor struct {
-	model, format, invert, centre, device string
-	threads                               int
-	net                                   *lenet.Net
-	failed                                bool
-	stdin                                 io.Reader
-	stderr                                io.Writer
-	found                                 []finding
+	model, format, device string
+	handling              picture.Handling
+	threads               int
+	net                   *lenet.Net
+	failed                bool
+	stdin                 io.Reader
+	stderr                io.Writer
+	found                 []finding
 }
 
 // A finding is the prediction for one image.
@@ -62,8 +60,8 @@ func Predict(ctx context.Context, args []string, stdin io.Reader, stdout, stderr
 	fs.Usage = func() {}
 	fs.StringVar(&p.model, "model", "", "the network, a `file` that a training run left; by default a network for\nhandwritten digits that is part of the program")
 	fs.StringVar(&p.format, "format", "table", "`table|csv|json`")
-	fs.StringVar(&p.invert, "invert", "auto", "`auto|yes|no`: whether a picture is dark on a light ground; auto looks at\nits border. IDX images are taken as they are")
-	fs.StringVar(&p.centre, "centre", "auto", "`auto|yes|no`: whether to scale and place what is drawn as MNIST does; auto\ndoes so for networks of the ten digits")
+	fs.StringVar(&p.handling.Invert, "invert", "auto", "`auto|yes|no`: whether a picture is dark on a light ground; auto looks at\nits border. IDX images are taken as they are")
+	fs.StringVar(&p.handling.Centre, "centre", "auto", "`auto|yes|no`: whether to scale and place what is drawn as MNIST does; auto\ndoes so for networks of the ten digits")
 	fs.StringVar(&p.device, "device", "auto", "where to run: `auto|cpu`")
 	fs.IntVar(&p.threads, "threads", 0, "`number` of threads; by default as many as there are processors")
 	err := fs.Parse(args)
@@ -78,10 +76,8 @@ func Predict(ctx context.Context, args []string, stdin io.Reader, stdout, stderr
 		err = errors.New("name the files to classify, or - for standard input")
 	case !slices.Contains([]string{"table", "csv", "json"}, p.format):
 		err = fmt.Errorf("-format %q: there are table, csv and json", p.format)
-	case !slices.Contains(choices, p.invert):
-		err = fmt.Errorf("-invert %q: there are auto, yes and no", p.invert)
-	case !slices.Contains(choices, p.centre):
-		err = fmt.Errorf("-centre %q: there are auto, yes and no", p.centre)
+	case p.handling.Validate() != nil:
+		err = fmt.Errorf("-%w", p.handling.Validate())
 	case p.threads < 0:
 		err = fmt.Errorf("-threads %d: it must be at least 1", p.threads)
 	}
@@ -109,8 +105,6 @@ func Predict(ctx context.Context, args []string, stdin io.Reader, stdout, stderr
 	}
 	return exitOK
 }
-
-var choices = []string{"auto", "yes", "no"}
 
 func (p *predictor) load() (*lenet.Net, error) {
 	opts := []lenet.Option{lenet.OnDevice(p.device), lenet.Threads(p.threads)}
@@ -164,8 +158,11 @@ func (p *predictor) take(name string) {
 	p.classify(name, f)
 }
 
-// maxInput bounds a file, in bytes.
-const maxInput = 1 << 30
+// Bounds on a file, in bytes, and on a picture, in pixels.
+const (
+	maxInput  = 1 << 30
+	maxPixels = 1 << 26
+)
 
 // classify classifies the images of a stream: by its first bytes an IDX file,
 // or a picture.
@@ -182,7 +179,7 @@ func (p *predictor) classify(name string, r io.Reader) {
 	if bytes.HasPrefix(content, []byte{0, 0}) || bytes.HasPrefix(content, []byte{0x1f, 0x8b}) {
 		pixels, err = p.idx(content)
 	} else {
-		pixels, err = p.picture(content)
+		pixels, err = picture.Pixels(p.net, content, p.handling, maxPixels)
 	}
 	if err != nil {
 		p.complain(fmt.Errorf("%s: %w", name, err))
@@ -212,37 +209,6 @@ func (p *predictor) idx(content []byte) ([]byte, error) {
 		return nil, fmt.Errorf("want images of %d x %dx%d bytes, found an IDX file of %v, %v", in.Channels, in.Height, in.Width, a.Type(), a.Shape)
 	}
 	return pixels, nil
-}
-
-func (p *predictor) picture(content []byte) ([]byte, error) {
-	const most = 1 << 26 // pixels
-	c, _, err := image.DecodeConfig(bytes.NewReader(content))
-	if err == nil && (c.Width < 1 || c.Height < 1 || c.Width > most/c.Height) {
-		err = fmt.Errorf("%dx%d pixels; want 1x1 to %d pixels in all", c.Width, c.Height, most)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("it is neither an IDX file nor a PNG, JPEG or GIF picture: %w", err)
-	}
-	im, _, err := image.Decode(bytes.NewReader(content))
-	if err != nil {
-		return nil, err
-	}
-	var opts []lenet.ImageOption
-	switch p.invert {
-	case "auto":
-		opts = append(opts, lenet.InvertIfLight())
-	case "yes":
-		opts = append(opts, lenet.Invert())
-	}
-	if p.centre == "yes" || p.centre == "auto" && p.digits() {
-		opts = append(opts, lenet.Centre())
-	}
-	return p.net.Pixels(im, opts...)
-}
-
-// digits reports whether the classes are the ten digits.
-func (p *predictor) digits() bool {
-	return slices.Equal(p.net.ClassNames(), strings.Split("0123456789", ""))
 }
 
 func (p *predictor) write(w io.Writer) error {

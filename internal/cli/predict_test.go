@@ -165,7 +165,7 @@ func TestPredictErrors(t *testing.T) {
 		"-model " + text + " x":  {exitFailure, "bad model file"},
 		"-device tpu " + good:    {exitFailure, "tpu"},
 		"/nowhere.png":           {exitFailure, "/nowhere.png"},
-		text:                     {exitFailure, "neither an IDX file nor"},
+		text:                     {exitFailure, "want a PNG, JPEG or GIF picture"},
 		labels:                   {exitFailure, "want images of 1 x 28x28"},
 		empty:                    {exitFailure, "no files"},
 		text + " " + good:        {exitFailure, "text.png"},

@@ -7,10 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"image"
-	_ "image/gif"  // the pictures that are read
-	_ "image/jpeg" //
-	_ "image/png"  //
 	"io"
 	"math"
 	"mime"
@@ -20,7 +16,7 @@ import (
 	"sync"
 
 	"example.com/lenet5/data"
-	"example.com/lenet5/lenet"
+	"example.com/lenet5/internal/picture"
 )
 
 // A buffer is memory for a body, or an answer, used again and again.
@@ -104,34 +100,11 @@ func fromJSON(body []byte, size int) ([]byte, error) {
 // picture decodes a picture. The query parameters invert and centre are auto,
 // yes or no.
 func (s *Server) picture(body []byte, r *http.Request) ([]byte, error) {
-	c, _, err := image.DecodeConfig(bytes.NewReader(body))
-	if err != nil {
-		return nil, problem(http.StatusBadRequest, "want a PNG, JPEG or GIF picture: %v", err)
+	h := picture.Handling{Invert: r.URL.Query().Get("invert"), Centre: r.URL.Query().Get("centre")}
+	if err := h.Validate(); err != nil {
+		return nil, problem(http.StatusBadRequest, "%v", err)
 	}
-	if c.Width < 1 || c.Height < 1 || c.Width > maxPixels/c.Height {
-		return nil, problem(http.StatusBadRequest, "a picture of %dx%d pixels; there can be %d in all", c.Width, c.Height, maxPixels)
-	}
-	im, _, err := image.Decode(bytes.NewReader(body))
-	if err != nil {
-		return nil, problem(http.StatusBadRequest, "the picture is damaged: %v", err)
-	}
-	invert, centre := r.URL.Query().Get("invert"), r.URL.Query().Get("centre")
-	for name, v := range map[string]string{"invert": invert, "centre": centre} {
-		if v != "" && v != "auto" && v != "yes" && v != "no" {
-			return nil, problem(http.StatusBadRequest, "%s=%s: there are auto, yes and no", name, v)
-		}
-	}
-	var opts []lenet.ImageOption
-	switch invert {
-	case "", "auto":
-		opts = append(opts, lenet.InvertIfLight())
-	case "yes":
-		opts = append(opts, lenet.Invert())
-	}
-	if centre == "yes" || centre != "no" && s.digits {
-		opts = append(opts, lenet.Centre())
-	}
-	pixels, err := s.net.Pixels(im, opts...)
+	pixels, err := picture.Pixels(s.net, body, h, maxPixels)
 	if err != nil {
 		return nil, problem(http.StatusBadRequest, "%v", err)
 	}

@@ -19,10 +19,10 @@ import (
 	"log"
 	"net"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 
+	"example.com/lenet5/internal/picture"
 	"example.com/lenet5/lenet"
 )
 
@@ -60,7 +60,7 @@ func New(net *lenet.Net) (*Server, error) {
 	}
 	s := &Server{
 		net: net, shown: shown, batcher: newBatcher(net), slots: make(chan struct{}, maxConcurrent), mux: http.NewServeMux(),
-		names: net.ClassNames(), digits: slices.Equal(net.ClassNames(), strings.Split("0123456789", "")),
+		names: net.ClassNames(), digits: picture.Digits(net),
 	}
 	s.handle("POST", "/v1/predict", s.predict)
 	s.handle("POST", "/v1/activations", s.activations)
