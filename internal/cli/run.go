@@ -166,12 +166,16 @@ func (j *job) load(ctx context.Context) error {
 	return nil
 }
 
+// terminal reports whether progress goes to a terminal.
+func (j *job) terminal() bool {
+	f, _ := j.stderr.(*os.File)
+	return f != nil && term.IsTerminal(int(f.Fd()))
+}
+
 // downloading shows the progress of downloads: on a terminal as it goes, else
 // a line per file.
 func (j *job) downloading() func(data.Progress) {
-	file := ""
-	f, _ := j.stderr.(*os.File)
-	terminal := f != nil && term.IsTerminal(int(f.Fd()))
+	file, terminal := "", j.terminal()
 	return func(p data.Progress) {
 		switch {
 		case j.s.verbosity == 0:
@@ -392,6 +396,9 @@ func (j *job) stepLines() func(train.Step) error {
 		correct, count = correct+s.Correct, count+s.Count
 		if (s.Total-1)%j.p.StepLines != 0 {
 			return nil
+		}
+		if j.terminal() { // the line of the progress bar, which is drawn again
+			fmt.Fprint(j.stderr, "\r\x1b[K")
 		}
 		_, err := fmt.Fprintf(j.stdout, "step %d: loss %.4f, accuracy %.4f\n", s.Total-1, s.Loss, float64(correct)/float64(count))
 		correct, count = 0, 0
