@@ -15,7 +15,8 @@ type Augmentation struct {
 	// Shift moves the image by -Shift to Shift pixels each way, all equally
 	// likely. What comes in is background, a byte of 0.
 	Shift int
-	// Rotation turns it by -Rotation to Rotation degrees about its centre.
+	// Rotation turns it by -Rotation to Rotation degrees about its centre, in
+	// steps of at most a third of a degree.
 	Rotation float64
 	// Flip mirrors every second image, left to right. The data set must allow
 	// it; see [Dataset].Flippable.
@@ -57,7 +58,25 @@ type Augmenter struct {
 	// wide enough for whatever angle, shift and bending are drawn.
 	margin, stride int
 	scratch        sync.Pool // of *scratch
+	// turns are the angles that there are, from -Rotation on, and steps their
+	// number on each side of 0.
+	turns []turn
+	steps int
 }
+
+// A turn is a rotation by one angle: the place in the source of the first
+// pixel, and how far it is from there to the next to the right; the next below
+// is at a right angle to that. All are in 1/one pixels.
+type turn struct {
+	u, v, du, dv int
+	// places has for each pixel where in the source it begins, in pixels, and
+	// in the lowest 8 bits which of the weights are its own; nil if that would
+	// take too much memory.
+	places []uint32
+}
+
+// maxPlaces bounds the numbers in the places of all turns.
+const maxPlaces = 1 << 22
 
 // scratch is the memory that a rotation takes.
 type scratch struct {
@@ -89,6 +108,7 @@ func NewAugmenter(a Augmentation, d *Dataset) (*Augmenter, error) {
 	m.margin = int(furthest+furthestNode*a.Elastic) + a.Shift + 2
 	m.stride = d.Width + 2*m.margin
 	size := m.stride * (d.Height + 2*m.margin) * d.Channels
+	m.plan()
 	m.scratch.New = func() any {
 		s := &scratch{pairs: make([]uint32, size)}
 		if a.Elastic > 0 {
@@ -153,8 +173,38 @@ func (m *Augmenter) move(dst, src []byte, dx, dy int) {
 // four of them weigh the pixels.
 const one = 1 << 16
 
-// rotate turns the image about its centre by an angle from 31 random bits, and
-// shifts it, interpolating between the four pixels around each place.
+// plan works out the turns.
+func (m *Augmenter) plan() {
+	m.steps = int(math.Ceil(3 * m.a.Rotation))
+	m.turns = make([]turn, 2*m.steps+1)
+	fixed := func(x float64) int { return int(math.Round(x * one)) }
+	for i := range m.turns {
+		angle := 0.0
+		if m.steps > 0 {
+			angle = m.a.Rotation * float64(i-m.steps) / float64(m.steps) * math.Pi / 180
+		}
+		sin, cos := math.Sincos(angle)
+		// The place in the source of a pixel is the centre plus its rotated
+		// distance from there.
+		cx, cy := float64(m.width-1)/2, float64(m.height-1)/2
+		t := &m.turns[i]
+		t.u, t.v = fixed(cx-cos*cx+sin*cy)+m.margin*one, fixed(cy-sin*cx-cos*cy)+m.margin*one
+		t.du, t.dv = fixed(cos), fixed(sin)
+		if m.height*m.width*len(m.turns) > maxPlaces || m.a.Elastic > 0 {
+			continue
+		}
+		for y := range m.height {
+			u, v := t.u-y*t.dv, t.v+y*t.du
+			for range m.width {
+				t.places = append(t.places, uint32((v>>16)*m.stride+u>>16)<<8|uint32(weigh(u, v)))
+				u, v = u+t.du, v+t.dv
+			}
+		}
+	}
+}
+
+// rotate turns the image about its centre by an angle from 31 random bits,
+// after shifting it, interpolating between the four pixels around each place.
 func (m *Augmenter) rotate(dst, src []byte, dx, dy int, random uint64) {
 	s, _ := m.scratch.Get().(*scratch)
 	defer m.scratch.Put(s)
@@ -165,30 +215,96 @@ func (m *Augmenter) rotate(dst, src []byte, dx, dy int, random uint64) {
 			pair(s.pairs[at:at+m.width+1], src[(c*m.height+y)*m.width:][:m.width])
 		}
 	}
-	angle := (float64(random)/(1<<30) - 1) * m.a.Rotation * math.Pi / 180
-	sin, cos := math.Sincos(angle)
-	// The place in the source of the pixel (x, y) is the centre plus the
-	// rotated distance of (x-dx, y-dy) from it.
-	cx, cy := float64(m.width-1)/2, float64(m.height-1)/2
-	u0 := cx - cos*(cx+float64(dx)) + sin*(cy+float64(dy)) + float64(m.margin)
-	v0 := cy - sin*(cx+float64(dx)) - cos*(cy+float64(dy)) + float64(m.margin)
-	fixed := func(x float64) int { return int(math.Round(x * one)) }
-	u, v, du, dv := fixed(u0), fixed(v0), fixed(cos), fixed(sin)
+	t := &m.turns[random*uint64(len(m.turns))>>31]
+	if t.places != nil {
+		size := m.height * m.width
+		for c := range m.channels {
+			gather(dst[c*size:][:size], s.pairs[c*plane:][:plane], t.places, m.stride, -dy*m.stride-dx)
+		}
+		return
+	}
 	if m.a.Elastic > 0 {
 		m.drawNodes(s, random)
 	}
 	for y := range m.height {
+		u, v := t.u-y*t.dv-dx*one, t.v+y*t.du-dy*one
 		if m.a.Elastic > 0 {
 			s.cross(y)
 		}
 		for c := range m.channels {
 			row, source := dst[(c*m.height+y)*m.width:][:m.width], s.pairs[c*plane:][:plane]
 			if m.a.Elastic > 0 {
-				bend(row, source, s.across, m.stride, u-y*dv, v+y*du, du, dv)
+				bend(row, source, s.across, m.stride, u, v, t.du, t.dv)
 			} else {
-				sample(row, source, m.stride, u-y*dv, v+y*du, du, dv)
+				sample(row, source, m.stride, u, v, t.du, t.dv)
 			}
 		}
+	}
+}
+
+// pair puts each pixel of a row, with its right neighbour, into the halves of a
+// word; before the row and after it is background.
+func pair(dst []uint32, row []byte) {
+	left := uint32(0)
+	for len(row) >= 4 && len(dst) > 4 {
+		w := binary.LittleEndian.Uint32(row)
+		dst[0] = left | w&0xff<<16
+		dst[1] = w&0xff | w&0xff00<<8
+		dst[2] = w>>8&0xff | w&0xff0000
+		dst[3] = w>>16&0xff | w>>24<<16
+		left, row, dst = w>>24, row[4:], dst[4:]
+	}
+	for _, p := range row {
+		dst[0] = left | uint32(p)<<16
+		left, dst = uint32(p), dst[1:]
+	}
+	dst[0] = left
+}
+
+// weights are those of four pixels, in the order of the lower right, lower
+// left, upper right and upper left one, for each sixteenth down and each
+// sixteenth to the right; they add up to 256.
+var weights = func() (w [256]uint64) {
+	for i := range w {
+		down, right := uint64(i/16), uint64(i%16)
+		w[i] = down*right | down*(16-right)<<16 | (16-down)*right<<32 | (16-down)*(16-right)<<48
+	}
+	return w
+}()
+
+// weigh says which weights are those of a place.
+func weigh(u, v int) byte { return byte(v>>8&0xf0 | u>>12&0xf) }
+
+// interpolate weighs the four pixels that begin in one row of pairs and in the
+// next. With the pixels in one word and the weights, in the opposite order, in
+// another, the highest 16 bits of the product are the sum of products, and
+// nothing below carries into them.
+func interpolate(above, below uint32, w byte) byte {
+	pixels := uint64(above) | uint64(below)<<32
+	return byte((pixels*weights[w] + 128<<48) >> 56)
+}
+
+// gather fills a plane with what lies at places of the source, moved by an
+// offset.
+func gather(dst []byte, pairs, places []uint32, stride, offset int) {
+	below := pairs[stride:]
+	pairs = pairs[:len(below)]
+	places = places[:len(dst)]
+	for i, p := range places {
+		at := int(p>>8) + offset
+		dst[i] = interpolate(pairs[at], below[at], byte(p))
+	}
+}
+
+// sample fills a row with what lies on a line through the source, from (u, v)
+// in steps of (du, dv).
+func sample(row []byte, pairs []uint32, stride, u, v, du, dv int) {
+	below := pairs[stride:]
+	pairs = pairs[:len(below)]
+	for x := range row {
+		at := (v>>16)*stride + u>>16
+		row[x] = interpolate(pairs[at], below[at], weigh(u, v))
+		u, v = u+du, v+dv
 	}
 }
 
@@ -236,46 +352,7 @@ func bend(row []byte, pairs []uint32, across [][2]int, stride, u, v, du, dv int)
 		pu := u + (a[0]*(spacing-f)+b[0]*f)/spacing
 		pv := v + (a[1]*(spacing-f)+b[1]*f)/spacing
 		at := (pv>>16)*stride + pu>>16
-		pixels := uint64(pairs[at]) | uint64(below[at])<<32
-		row[x] = byte((pixels*weights[byte(pv>>8&0xf0|pu>>12&0xf)] + 128<<48) >> 56)
-		u, v = u+du, v+dv
-	}
-}
-
-// pair puts each pixel of a row, with its right neighbour, into the halves of a
-// word; before the row and after it is background.
-func pair(dst []uint32, row []byte) {
-	left := uint32(0)
-	dst = dst[:len(row)+1]
-	for x, p := range row {
-		dst[x] = left | uint32(p)<<16
-		left = uint32(p)
-	}
-	dst[len(row)] = left
-}
-
-// weights are those of four pixels, in the order of the lower right, lower
-// left, upper right and upper left one, for each sixteenth down and each
-// sixteenth to the right; they add up to 256.
-var weights = func() (w [256]uint64) {
-	for i := range w {
-		down, right := uint64(i/16), uint64(i%16)
-		w[i] = down*right | down*(16-right)<<16 | (16-down)*right<<32 | (16-down)*(16-right)<<48
-	}
-	return w
-}()
-
-// sample fills a row with what lies on a line through the source, from (u, v)
-// in steps of (du, dv). With four pixels in one word and their weights, in the
-// opposite order, in another, the highest 16 bits of the product are their sum
-// of products, and nothing below carries into them.
-func sample(row []byte, pairs []uint32, stride, u, v, du, dv int) {
-	below := pairs[stride:]
-	pairs = pairs[:len(below)]
-	for x := range row {
-		at := (v>>16)*stride + u>>16
-		pixels := uint64(pairs[at]) | uint64(below[at])<<32
-		row[x] = byte((pixels*weights[byte(v>>8&0xf0|u>>12&0xf)] + 128<<48) >> 56)
+		row[x] = interpolate(pairs[at], below[at], weigh(pu, pv))
 		u, v = u+du, v+dv
 	}
 }

@@ -95,14 +95,18 @@ func TestAugmentRotation(t *testing.T) {
 				for trial := range uint64(20) {
 					random := mix(trial) >> 33
 					dx, dy := int(trial)%(2*shift+1)-shift, int(trial/3)%(2*shift+1)-shift
+					i := int(random * uint64(len(m.turns)) >> 31)
+					angle := degrees * float64(i-m.steps) / float64(m.steps) * math.Pi / 180
+					if trial%2 == 1 { // without the places
+						m.turns[i].places = nil
+					}
 					m.rotate(dst, src, dx, dy, random)
-					angle := (float64(random)/(1<<30) - 1) * degrees * math.Pi / 180
 					cx, cy := float64(d.Width-1)/2, float64(d.Height-1)/2
 					for c := range d.Channels {
 						for y := range d.Height {
 							for x := range d.Width {
-								px, py := float64(x-dx)-cx, float64(y-dy)-cy
-								u, v := cx+math.Cos(angle)*px-math.Sin(angle)*py, cy+math.Sin(angle)*px+math.Cos(angle)*py
+								px, py := float64(x)-cx, float64(y)-cy
+								u, v := cx+math.Cos(angle)*px-math.Sin(angle)*py-float64(dx), cy+math.Sin(angle)*px+math.Cos(angle)*py-float64(dy)
 								iu, iv := int(math.Floor(u)), int(math.Floor(v))
 								fu, fv := u-float64(iu), v-float64(iv)
 								want := (d.at(src, c, iv, iu)*(1-fu)+d.at(src, c, iv, iu+1)*fu)*(1-fv) +
@@ -121,7 +125,7 @@ func TestAugmentRotation(t *testing.T) {
 	d := noise(1, 1, 9, 9)
 	m, _ := NewAugmenter(Augmentation{Rotation: 90}, d)
 	dst := make([]byte, 81)
-	m.rotate(dst, d.Image(0), 0, 0, 1<<30)
+	m.rotate(dst, d.Image(0), 0, 0, 1<<30) // the middle one
 	if !bytes.Equal(dst, d.Image(0)) {
 		t.Error("an angle of 0 changes the image")
 	}
