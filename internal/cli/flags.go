@@ -85,7 +85,7 @@ func (p *Program) parse(args []string, stdout, stderr io.Writer) (*settings, err
 	fs.Uint64Var(&s.seed, "seed", 1, "`seed` of the weights and of the order of the examples;\nthe same seed gives the same bits")
 	fs.StringVar(&s.device, "device", "auto", "where to run: `auto|cpu`")
 	fs.IntVar(&s.threads, "threads", 0, "`number` of threads; by default as many as there are processors;\nthe results do not depend on it")
-	fs.StringVar(&s.out, "out", "", "`folder` for model.safetensors and .onnx, history.csv and .jsonl, and pictures\nas PNG and SVG: curves, confusion, predictions, mistakes, activations, filters; it must not hold a run, but for -resume; without it no file is written")
+	fs.StringVar(&s.out, "out", "", "`folder` for model.safetensors and .onnx, history.csv and .jsonl, and pictures\nas PNG and SVG: curves, confusion, predictions, mistakes, activations, filters;\nit must not hold a run, but for -resume; without it no file is written")
 	fs.StringVar(&s.model, "model", "", "start from the network in this `file` instead of a new one")
 	fs.IntVar(&s.verbosity, "v", 1, "`level` of detail on standard error: 0 only warnings and errors, 1 progress,\n2 also how the graph is run")
 	fs.BoolVar(&s.resume, "resume", false, "go on with the run in the folder of -out, with its settings, where it was\nstopped; without a run there, begin one; a larger -epochs makes it longer")
