@@ -273,7 +273,7 @@ func (r *run) resume(net *lenet.Net, c *Checkpoint) error {
 			return fmt.Errorf("%w: want the parameter %s of shape %v, found %s of shape %v", ErrCheckpoint, p.Name, p.Shape, t.Name, t.Shape)
 		}
 	}
-	if kept := r.cfg.KeepBest && len(c.History.Epochs) > 0; len(c.best) != 0 && len(c.best) != len(params) || kept != (len(c.best) > 0) {
+	if kept := r.cfg.KeepBest && c.History.Last().Epoch > c.began; len(c.best) != 0 && len(c.best) != len(params) || kept != (len(c.best) > 0) {
 		return fmt.Errorf("%w: it holds %d tensors of the best epoch", ErrCheckpoint, len(c.best))
 	}
 	for i, b := range c.best {
@@ -288,9 +288,9 @@ func (r *run) resume(net *lenet.Net, c *Checkpoint) error {
 		copy(p.Data, c.params[i].Data)
 	}
 	r.history = &History{Epochs: slices.Clone(c.History.Epochs)}
-	r.history.Stopped = r.cfg.Stop.reason(r.history)
 	r.best = slices.Clone(c.best)
 	r.began, r.last = c.began, c.began+r.cfg.Epochs
+	r.history.Stopped = r.cfg.Stop.reason(r.own())
 	r.step, r.sums = c.Step, c.sums
 	if device := arithmetic(net); device != c.Device {
 		r.progress.say(fmt.Sprintf("warning: the checkpoint was made on %s; on %s the last bits may differ from those of a run that was never stopped", c.Device, device))

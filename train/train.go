@@ -82,8 +82,8 @@ type Config struct {
 	// Stop ends the run early if it does not get better.
 	Stop EarlyStopping
 	// KeepBest leaves the network with the parameters after the epoch of the
-	// best test accuracy, [History.Best], whenever the training ends without
-	// an error. To judge them takes a set that had no part in the choice.
+	// best test accuracy in this run, whenever the training ends without an
+	// error. To judge them takes a set that had no part in the choice.
 	KeepBest bool
 	// Progress, if not nil, is told how training goes: by a bar if it is a
 	// terminal, else by one line per epoch.
@@ -136,7 +136,7 @@ func Fit(ctx context.Context, net *lenet.Net, set *data.Dataset, cfg Config) (*H
 			return r.history, err
 		}
 	}
-	if cfg.KeepBest {
+	if r.best != nil {
 		for i, p := range net.Params() {
 			copy(p.Data, r.best[i])
 		}
@@ -210,6 +210,7 @@ func newRun(net *lenet.Net, set *data.Dataset, cfg Config) (r *run, err error) {
 	if r.history == nil {
 		r.history = &History{}
 	}
+	r.history.Stopped = ""
 	r.began = r.history.Last().Epoch
 	r.last = r.began + cfg.Epochs
 	r.steps = (set.Len() + cfg.BatchSize - 1) / cfg.BatchSize
@@ -383,13 +384,13 @@ func (r *run) epoch(ctx context.Context) error {
 	}
 	r.history.Epochs = append(r.history.Epochs, e)
 	r.step, r.sums = 0, sums{}
-	if r.cfg.KeepBest && r.history.Best().Epoch == number {
+	if r.cfg.KeepBest && r.own().Best().Epoch == number {
 		r.best = r.best[:0]
 		for _, p := range r.net.Params() {
 			r.best = append(r.best, slices.Clone(p.Data))
 		}
 	}
-	r.history.Stopped = r.cfg.Stop.reason(r.history)
+	r.history.Stopped = r.cfg.Stop.reason(r.own())
 	r.progress.end(e)
 	if r.history.Stopped != "" {
 		r.progress.say(r.history.Stopped)
@@ -400,6 +401,15 @@ func (r *run) epoch(ctx context.Context) error {
 		}
 	}
 	return r.checkpoint()
+}
+
+// own is the history of this run, without that of the one that it continues.
+func (r *run) own() *History {
+	first := slices.IndexFunc(r.history.Epochs, func(e Epoch) bool { return e.Epoch > r.began })
+	if first < 0 {
+		return &History{}
+	}
+	return &History{Epochs: r.history.Epochs[first:]}
 }
 
 // train takes the next step of epoch number.

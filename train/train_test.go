@@ -327,6 +327,17 @@ func TestStopping(t *testing.T) {
 	if slices.Equal(after[best.Epoch-1], after[len(after)-1]) {
 		t.Error("the test shows nothing: the best epoch is the last")
 	}
+	// A run that continues it begins to judge anew.
+	before := len(h.Epochs)
+	cfg.History, cfg.Epochs, cfg.Stop.Patience = h, 3, 3
+	again, err := Fit(context.Background(), net, set.Train, cfg)
+	if err != nil || len(again.Epochs) != before+3 {
+		t.Errorf("continued: %d epochs after %d, %v", len(again.Epochs), before, err)
+	}
+	own := &History{Epochs: again.Epochs[before:]}
+	if !slices.Equal(parameters(net), after[own.Best().Epoch-1]) {
+		t.Error("the parameters are not those of the best epoch of the second run")
+	}
 	for _, bad := range []Config{{Stop: EarlyStopping{Patience: 1}}, {KeepBest: true}, {Validation: set.Test, Stop: EarlyStopping{Patience: -1}}, {Validation: set.Test, Stop: EarlyStopping{MinDelta: 2}}} {
 		if _, err := Fit(context.Background(), net, set.Train, bad); !errors.Is(err, ErrConfig) {
 			t.Errorf("%+v: %v", bad.Stop, err)
