@@ -5,6 +5,7 @@ import (
 	"image"
 	"image/color"
 	"math"
+	"slices"
 	"strconv"
 
 	"gonum.org/v1/plot/vg"
@@ -176,12 +177,21 @@ func Activations(net *lenet.Net, pixels []byte, title string) (*Picture, error) 
 			if l.Name == "flatten" {
 				continue // it shows what the row above does
 			}
-			cell := vg.Length(4)
+			const height = 12
+			cell := 4
 			if len(l.Values) <= 32 {
-				cell = 12
+				cell = height
 			}
-			r = row{width: cell * vg.Length(len(l.Values)), height: 12, step: cell * vg.Length(len(l.Values))}
-			r.tiles = []tile{{im: paint(l.Values, len(l.Values), grey)}}
+			// A pixel for each point: the image has the proportions of its frame.
+			var strip []float32
+			for range height {
+				for _, v := range l.Values {
+					strip = append(strip, slices.Repeat([]float32{v}, cell)...)
+				}
+			}
+			width := cell * len(l.Values)
+			r = row{width: vg.Length(width), height: height, step: vg.Length(width)}
+			r.tiles = []tile{{im: paint(strip, width, grey)}}
 		}
 		r.label = []string{l.Name, l.String() + ", " + l.Kind}
 		rows = append(rows, r)
