@@ -179,7 +179,7 @@ func (p *predictor) classify(name string, r io.Reader) {
 	if bytes.HasPrefix(content, []byte{0, 0}) || bytes.HasPrefix(content, []byte{0x1f, 0x8b}) {
 		pixels, err = p.idx(content)
 	} else {
-		pixels, err = picture.Pixels(p.net, content, p.handling, maxPixels)
+		pixels, err = picture.Pixels(p.net, content, p.handling, allow)
 	}
 	if err != nil {
 		p.complain(fmt.Errorf("%s: %w", name, err))
@@ -209,6 +209,13 @@ func (p *predictor) idx(content []byte) ([]byte, error) {
 		return nil, fmt.Errorf("want images of %d x %dx%d bytes, found an IDX file of %v, %v", in.Channels, in.Height, in.Width, a.Type(), a.Shape)
 	}
 	return pixels, nil
+}
+
+func allow(pixels int) error {
+	if pixels > maxPixels {
+		return fmt.Errorf("there can be %d in all", maxPixels)
+	}
+	return nil
 }
 
 func (p *predictor) write(w io.Writer) error {

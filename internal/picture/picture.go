@@ -9,6 +9,7 @@ import (
 	_ "image/gif"  // the formats that are read
 	_ "image/jpeg" //
 	_ "image/png"  //
+	"math"
 	"slices"
 	"strings"
 
@@ -44,16 +45,21 @@ func Digits(net *lenet.Net) bool {
 	return slices.Equal(net.ClassNames(), strings.Split("0123456789", ""))
 }
 
-// Pixels decodes a PNG, JPEG or GIF picture of at most so many pixels, looked
-// up in its header before it is decoded, and makes of it the bytes that net
-// takes.
-func Pixels(net *lenet.Net, content []byte, h Handling, most int) ([]byte, error) {
+// BytesPerPixel is about what it takes to decode a picture, and to handle it.
+const BytesPerPixel = 12
+
+// Pixels decodes a PNG, JPEG or GIF picture, and makes of it the bytes that net
+// takes. allow is asked first, with the number of its pixels by its header.
+func Pixels(net *lenet.Net, content []byte, h Handling, allow func(pixels int) error) ([]byte, error) {
 	c, _, err := image.DecodeConfig(bytes.NewReader(content))
 	if err != nil {
 		return nil, fmt.Errorf("want a PNG, JPEG or GIF picture: %w", err)
 	}
-	if c.Width < 1 || c.Height < 1 || c.Width > most/c.Height {
-		return nil, fmt.Errorf("a picture of %dx%d pixels; there can be 1x1 to %d in all", c.Width, c.Height, most)
+	if c.Width < 1 || c.Height < 1 || c.Width > math.MaxInt32/c.Height {
+		return nil, fmt.Errorf("a picture of %dx%d pixels", c.Width, c.Height)
+	}
+	if err := allow(c.Width * c.Height); err != nil {
+		return nil, fmt.Errorf("a picture of %dx%d pixels: %w", c.Width, c.Height, err)
 	}
 	im, _, err := image.Decode(bytes.NewReader(content))
 	if err != nil {

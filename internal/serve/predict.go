@@ -34,16 +34,26 @@ func get() *bytes.Buffer {
 	return b
 }
 
-// images reads the images of a request into b.
-func (s *Server) images(b *bytes.Buffer, r *http.Request) ([]byte, error) {
+// images reads the images of a request into b, within the memory that there is
+// for it.
+func (s *Server) images(b *bytes.Buffer, r *http.Request, m *reservation) ([]byte, error) {
 	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil {
 		return nil, problem(http.StatusUnsupportedMediaType, "want a Content-Type of image/*, application/octet-stream or application/json, found %q", r.Header.Get("Content-Type"))
 	}
 	if n := r.ContentLength; n > maxBody {
 		return nil, problem(http.StatusRequestEntityTooLarge, "the body of %d bytes is larger than %d", n, maxBody)
-	} else if n > 0 {
-		b.Grow(int(min(n+bytes.MinRead, 1<<20)))
+	} else {
+		if n < 0 {
+			n = maxBody // it is not known
+		}
+		if kind == "application/json" {
+			n *= 6 // the numbers take more than their text
+		}
+		if err := m.add(n); err != nil {
+			return nil, err
+		}
+		b.Grow(int(min(max(r.ContentLength, 0)+bytes.MinRead, 1<<20)))
 	}
 	if _, err := b.ReadFrom(r.Body); err != nil {
 		if errors.Is(err, io.ErrUnexpectedEOF) {
@@ -61,7 +71,7 @@ func (s *Server) images(b *bytes.Buffer, r *http.Request) ([]byte, error) {
 	case kind == "application/json":
 		return fromJSON(b.Bytes(), size)
 	case strings.HasPrefix(kind, "image/"):
-		return s.picture(b.Bytes(), r)
+		return s.picture(b.Bytes(), r, m)
 	}
 	return nil, problem(http.StatusUnsupportedMediaType, "want a Content-Type of image/*, application/octet-stream or application/json, found %q", kind)
 }
@@ -99,12 +109,21 @@ func fromJSON(body []byte, size int) ([]byte, error) {
 
 // picture decodes a picture. The query parameters invert and centre are auto,
 // yes or no.
-func (s *Server) picture(body []byte, r *http.Request) ([]byte, error) {
+func (s *Server) picture(body []byte, r *http.Request, m *reservation) ([]byte, error) {
 	h := picture.Handling{Invert: r.URL.Query().Get("invert"), Centre: r.URL.Query().Get("centre")}
 	if err := h.Validate(); err != nil {
 		return nil, problem(http.StatusBadRequest, "%v", err)
 	}
-	pixels, err := picture.Pixels(s.net, body, h, maxPixels)
+	pixels, err := picture.Pixels(s.net, body, h, func(pixels int) error {
+		if pixels > maxPixels {
+			return fmt.Errorf("there can be %d in all", maxPixels)
+		}
+		return m.add(int64(pixels) * picture.BytesPerPixel)
+	})
+	var busy *problemError
+	if errors.As(err, &busy) {
+		return nil, busy
+	}
 	if err != nil {
 		return nil, problem(http.StatusBadRequest, "%v", err)
 	}
@@ -112,8 +131,9 @@ func (s *Server) picture(body []byte, r *http.Request) ([]byte, error) {
 }
 
 func (s *Server) predict(w http.ResponseWriter, r *http.Request) error {
-	in := get()
-	images, err := s.images(in, r)
+	in, m := get(), s.reserve()
+	defer m.release()
+	images, err := s.images(in, r, m)
 	if err != nil {
 		put(in)
 		return err
@@ -177,9 +197,10 @@ type layer struct {
 }
 
 func (s *Server) activations(w http.ResponseWriter, r *http.Request) error {
-	in := get()
+	in, m := get(), s.reserve()
 	defer put(in)
-	image, err := s.images(in, r)
+	defer m.release()
+	image, err := s.images(in, r, m)
 	if err != nil {
 		return err
 	}

@@ -20,6 +20,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"example.com/lenet5/internal/picture"
@@ -31,6 +32,7 @@ const (
 	maxBody       = 8 << 20 // bytes
 	maxPixels     = 1 << 24 // of a picture
 	maxConcurrent = 512     // requests in progress
+	maxMemory     = 1 << 29 // bytes that all of them together may take
 	maxHeader     = 16 << 10
 	headerTimeout = 5 * time.Second
 	readTimeout   = 15 * time.Second
@@ -50,6 +52,7 @@ type Server struct {
 	slots   chan struct{} // a token for each request in progress
 	mux     *http.ServeMux
 	metrics metrics
+	memory  atomic.Int64 // that is reserved
 }
 
 // New makes a server of a network, which must not be trained meanwhile.
@@ -75,6 +78,29 @@ func New(net *lenet.Net) (*Server, error) {
 		s.fail(w, problem(http.StatusNotFound, "there is nothing at %s; predictions are at POST /v1/predict", r.URL.Path))
 	})
 	return s, nil
+}
+
+// A reservation is the memory that a request takes, about.
+type reservation struct {
+	s     *Server
+	bytes int64
+}
+
+func (s *Server) reserve() *reservation { return &reservation{s: s} }
+
+// add takes more, or reports that there is none.
+func (m *reservation) add(bytes int64) error {
+	if m.s.memory.Add(bytes) > maxMemory {
+		m.s.memory.Add(-bytes)
+		return problem(http.StatusServiceUnavailable, "the requests in progress take all memory; try again")
+	}
+	m.bytes += bytes
+	return nil
+}
+
+func (m *reservation) release() {
+	m.s.memory.Add(-m.bytes)
+	m.bytes = 0
 }
 
 // Close ends the work in the background.
@@ -107,7 +133,6 @@ func (s *Server) handle(method, path string, f func(http.ResponseWriter, *http.R
 			case s.slots <- struct{}{}:
 				defer func() { <-s.slots }()
 			default:
-				w.Header().Set("Retry-After", "1")
 				return problem(http.StatusServiceUnavailable, "%d requests are in progress; try again", maxConcurrent)
 			}
 			r.Body = http.MaxBytesReader(w, r.Body, maxBody)
@@ -141,6 +166,9 @@ func (s *Server) fail(w http.ResponseWriter, err error) int {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
+	if code == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", "1")
+	}
 	w.WriteHeader(code)
 	// A client that does not take the answer has gone.
 	_ = json.NewEncoder(w).Encode(map[string]any{"error": map[string]any{"code": code, "message": err.Error()}})

@@ -193,6 +193,38 @@ func TestBadRequests(t *testing.T) {
 	}
 }
 
+// What the requests in progress may take together is bounded, and given back.
+func TestMemory(t *testing.T) {
+	s, _ := newServer(t)
+	var b bytes.Buffer
+	if err := png.Encode(&b, image.NewGray(image.Rect(0, 0, 4000, 4000))); err != nil {
+		t.Fatal(err)
+	}
+	if w := do(s, "POST", "/v1/predict", "image/png", b.Bytes()); w.Code != 200 {
+		t.Errorf("a large picture: %d %s", w.Code, w.Body)
+	}
+	other := s.reserve()
+	if err := other.add(maxMemory - 100<<20); err != nil {
+		t.Fatal(err)
+	}
+	if w := do(s, "POST", "/v1/predict", "image/png", b.Bytes()); w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), "memory") {
+		t.Errorf("without memory: %d %s", w.Code, w.Body)
+	}
+	if w := do(s, "POST", "/v1/predict", "application/octet-stream", noise(1, 1)); w.Code != 200 {
+		t.Errorf("a small request: %d %s", w.Code, w.Body)
+	}
+	if err := other.add(100 << 20); err != nil {
+		t.Fatal(err)
+	}
+	if w := do(s, "POST", "/v1/predict", "application/octet-stream", noise(1, 1)); w.Code != http.StatusServiceUnavailable {
+		t.Errorf("a small request without memory: %d %s", w.Code, w.Body)
+	}
+	other.release()
+	if n := s.memory.Load(); n != 0 {
+		t.Errorf("%d bytes are still reserved", n)
+	}
+}
+
 func TestActivations(t *testing.T) {
 	s, n := newServer(t)
 	w := do(s, "POST", "/v1/activations", "application/octet-stream", noise(1, 2))
