@@ -77,12 +77,12 @@ func (r RBF) Do(in ...gorgonia.Value) (gorgonia.Value, error) {
 	y := make([]float32, ys.TotalSize())
 	parallel(xs[0], func(n int) {
 		for k := range K {
-			var total float32
+			total := 0.0 // some hundreds, of squares that may be small
 			for i, c := range r.Codes.Values[k*I:][:I] {
-				d := x[n*I+i] - float32(c)
+				d := float64(x[n*I+i]) - float64(c)
 				total += d * d
 			}
-			y[n*K+k] = -total
+			y[n*K+k] = float32(-total)
 		}
 	})
 	return newDense(y, ys...), nil
