@@ -132,13 +132,14 @@ func (b *browser) eval(expression string) any {
 func (b *browser) wait(expression string, want any) {
 	b.t.Helper()
 	var got any
-	for range 200 {
+	for range 800 {
 		if got = b.eval(expression); got == want {
 			return
 		}
 		time.Sleep(25 * time.Millisecond)
 	}
-	b.t.Errorf("%s is %v, want %v", expression, got, want)
+	b.screenshot("failure", 1280, 1000)
+	b.t.Fatalf("%s is %v, want %v", expression, got, want)
 }
 
 // draw moves the pointer, pressed, through points of the pad, whose sides are 1.
