@@ -140,6 +140,31 @@ type Engine interface {
 	Describe() string
 }
 
+// A Queue is an [Engine] that takes several steps of training before anybody
+// waits for their results.
+type Queue interface {
+	Engine
+	// Room is how many steps can be added before Flush must be called.
+	Room() int
+	// Enqueue adds a step: the graph is run on the batch and the parameters
+	// are updated by the rule, unless the loss of this step or of one before
+	// it in the queue is not finite. The data set must not change from the
+	// first Enqueue with it on; the batch's Index and Transform are done with
+	// when Enqueue returns.
+	Enqueue(Batch, Rule) error
+	// Flush waits for the steps, and returns their results in order; the last
+	// is the first whose loss is not finite, if there is one. The parameters
+	// are then those after these steps, and the queue is empty. The results
+	// are valid until the next Flush.
+	Flush() ([]Result, error)
+}
+
+// A Result is what came of a step.
+type Result struct {
+	Loss        float32
+	Hits, Count int
+}
+
 // A Pair is a parameter and its gradient, as a Solver wants them.
 type Pair struct {
 	V, G gorgonia.Value

@@ -1,0 +1,354 @@
+//go:build (gpu || cudasim) && cgo
+
+package cuda_test
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"example.com/lenet5/internal/engine"
+	"example.com/lenet5/internal/engine/cpu"
+	"example.com/lenet5/internal/engine/cuda"
+	"example.com/lenet5/internal/engine/enginetest"
+	"example.com/lenet5/lenet"
+)
+
+// tolerance is the relative L2 difference that is allowed against the
+// TapeMachine and the CPU, for the loss and every gradient.
+const tolerance = 1e-5
+
+func compile(t testing.TB, p *engine.Program) *cuda.Engine {
+	t.Helper()
+	e, err := cuda.New(p, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := e.Close(); err != nil {
+			t.Error(err) // a kernel wrote where it should not
+		}
+	})
+	return e.(*cuda.Engine)
+}
+
+// networks are the variants, networks with one of everything, and random ones.
+func networks(random int) []lenet.Config {
+	configs := enginetest.Variants()
+	wide := lenet.Modern() // does not fit the shared memory
+	wide.Blocks = slices.Clone(wide.Blocks)
+	wide.Blocks[0].Channels, wide.Blocks[1].Channels = 20, 33
+	same := lenet.ReLU() // 3x3, padded by 1, and an odd number of maps
+	same.Blocks = slices.Clone(same.Blocks)
+	for i := range same.Blocks {
+		same.Blocks[i].Padding, same.Blocks[i].Channels = 1, 5+2*i
+	}
+	perceptron := lenet.Sigmoid()
+	perceptron.Blocks = nil
+	regression := perceptron
+	regression.Dense = nil
+	classes := regression
+	classes.Classes = 77
+	configs = append(configs, wide, same, perceptron, regression, classes)
+	rng := rand.New(rand.NewPCG(11, 13))
+	for range random {
+		configs = append(configs, enginetest.Config(rng))
+	}
+	return configs
+}
+
+// TestParity compares loss, hits, scores and gradients with the TapeMachine.
+func TestParity(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	for i, cfg := range networks(40) {
+		size := 1 + rng.IntN(12)
+		n := 1 + rng.IntN(size)
+		t.Run(fmt.Sprintf("%d %s %d of %d", i, cfg.Name, n, size), func(t *testing.T) {
+			b := enginetest.Batch(cfg, n, uint64(i))
+			if i%2 == 1 {
+				b.Transform = func(dst, src []byte, k int) {
+					for j, v := range src {
+						dst[len(src)-1-j] = v + byte(k)
+					}
+				}
+			}
+			tape, err := engine.NewTape(enginetest.Program(t, cfg, size, uint64(i)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			enginetest.Run(t, tape, b)
+			wantLoss, wantHits := tape.Loss()
+			want := enginetest.Gradients(t, tape)
+			p := enginetest.Program(t, cfg, size, uint64(i))
+			e := compile(t, p)
+			for pass := range 2 { // the second finds used buffers
+				enginetest.Run(t, e, b)
+				loss, hits := e.Loss()
+				if !(math.Abs(float64(loss-wantLoss)) <= tolerance*math.Abs(float64(wantLoss))) || hits != wantHits {
+					t.Errorf("pass %d: loss %v, %d hits; want %v, %d", pass, loss, hits, wantLoss, wantHits)
+				}
+				for k, g := range enginetest.Gradients(t, e) {
+					if r := enginetest.Difference(g, want[k]); !(r < tolerance) {
+						t.Errorf("pass %d: %s: relative difference %.2g (%+v)", pass, p.Params[k].Name(), r, cfg)
+					}
+				}
+			}
+			node, err := p.Params[0].Grad()
+			if err != nil || !(enginetest.Difference(node.Data().([]float32), want[0]) < tolerance) {
+				t.Errorf("the gradient is not bound to its node: %v", err)
+			}
+		})
+	}
+}
+
+// TestPrediction compares probabilities.
+func TestPrediction(t *testing.T) {
+	for i, cfg := range networks(10) {
+		net, err := lenet.New(cfg, lenet.Seed(uint64(i)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := enginetest.Batch(cfg, 5, uint64(i))
+		program := func() *engine.Program {
+			g, err := net.PredictionGraph(7)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return enginetest.ProgramOf(g, cfg)
+		}
+		tape, err := engine.NewTape(program())
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := compile(t, program())
+		for pass := range 2 {
+			if pass == 1 { // the parameters change in place
+				net.Params()[0].Data[0] += 0.5
+			}
+			enginetest.Run(t, tape, b)
+			enginetest.Run(t, e, b)
+			if r := enginetest.Difference(e.Probabilities(), tape.Probabilities()); !(r < tolerance) {
+				t.Errorf("%d %s, pass %d: relative difference %.2g", i, cfg.Name, pass, r)
+			}
+		}
+	}
+}
+
+func TestOptimizersPyTorch(t *testing.T) {
+	enginetest.OptimizersPyTorch(t, []string{"cuda"}, func(p *engine.Program, _ string) (engine.Engine, error) { return cuda.New(p, 0) })
+}
+
+func parameters(p *engine.Program) (flat []float32) {
+	for _, n := range p.Params {
+		flat = append(flat, n.Value().Data().([]float32)...)
+	}
+	return flat
+}
+
+// train takes steps of changing sizes with e, through the queue if it has one.
+func train(t testing.TB, e engine.Engine, cfg lenet.Config, rule engine.Rule, size, steps int) (losses []engine.Result) {
+	t.Helper()
+	set := enginetest.Batch(cfg, 0, 7)
+	set.Index = []int32{}
+	rng := rand.New(rand.NewPCG(3, 4))
+	q, _ := e.(engine.Queue)
+	flush := func() {
+		rs, err := q.Flush()
+		if err != nil {
+			t.Fatal(err)
+		}
+		losses = append(losses, rs...)
+	}
+	for s := range steps {
+		b := set
+		n := size
+		if s%3 == 2 {
+			n = 1 + rng.IntN(size)
+		}
+		b.Index = nil
+		for range n {
+			b.Index = append(b.Index, int32(rng.IntN(len(b.Labels))))
+		}
+		if s%4 == 3 {
+			b.Transform = func(dst, src []byte, k int) {
+				for j, v := range src {
+					dst[j] = v ^ byte(k)
+				}
+			}
+		}
+		if s%7 == 6 { // a batch that is no rows of a set
+			b = enginetest.Batch(cfg, 0, uint64(s))
+			b.Images, b.Labels, b.Index = b.Images[:n*cfg.Input.Size()], b.Labels[:n], nil
+		}
+		rule.Step = s + 1
+		rule.Rate *= 0.97
+		if q == nil {
+			enginetest.Run(t, e, b)
+			loss, hits := e.Loss()
+			losses = append(losses, engine.Result{Loss: loss, Hits: hits, Count: n})
+			e.Descend(rule)
+			continue
+		}
+		if err := q.Enqueue(b, rule); err != nil {
+			t.Fatal(err)
+		}
+		if s%4 == 2 {
+			flush()
+		}
+	}
+	if q != nil {
+		flush()
+	}
+	return losses
+}
+
+// TestTraining takes steps with every rule, in the queue, and compares losses,
+// parameters and state with the CPU's. The same steps once more give the same
+// bits.
+func TestTraining(t *testing.T) {
+	configs := enginetest.Variants()
+	i := 0
+	for name, rule := range enginetest.Rules() {
+		cfg := configs[i%len(configs)]
+		i++
+		t.Run(name+" "+cfg.Name, func(t *testing.T) {
+			const size, steps = 6, 9
+			rule.Rate /= 10
+			if cfg.Output == lenet.OutputRBF { // whose losses are hundreds: other bits would soon be other numbers
+				rule.Rate /= 100
+			}
+			cp := enginetest.Program(t, cfg, size, 5)
+			c, err := cpu.New(cp, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := train(t, c, cfg, rule, size, steps)
+			var first []float32
+			for range 2 {
+				p := enginetest.Program(t, cfg, size, 5)
+				e := compile(t, p)
+				got := train(t, e, cfg, rule, size, steps)
+				if len(got) != len(want) {
+					t.Fatalf("%d results, want %d", len(got), len(want))
+				}
+				for s := range got {
+					if math.Abs(float64(got[s].Loss-want[s].Loss)) > 2e-4*math.Abs(float64(want[s].Loss)) || got[s].Count != want[s].Count {
+						t.Errorf("step %d: %+v, want %+v", s, got[s], want[s])
+					}
+				}
+				if r := enginetest.Difference(parameters(p), parameters(cp)); !(r < 2e-4) {
+					t.Errorf("the parameters differ by %.2g", r)
+				}
+				for v, s := range e.State() {
+					if r := enginetest.Difference(s, c.State()[v]); !(r < 2e-3) {
+						t.Errorf("vector %d of the state differs by %.2g", v, r)
+					}
+				}
+				if first == nil {
+					first = parameters(p)
+				} else if !slices.Equal(first, parameters(p)) {
+					t.Error("the second time the bits are others")
+				}
+			}
+		})
+	}
+}
+
+// TestDivergence: after a loss that is not finite nothing is updated.
+func TestDivergence(t *testing.T) {
+	cfg := lenet.ReLU()
+	p := enginetest.Program(t, cfg, 4, 1)
+	e := compile(t, p)
+	b := enginetest.Batch(cfg, 4, 1)
+	if err := e.Enqueue(b, engine.Rule{Rate: 0.01}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	good := parameters(p)
+	p.Params[0].Value().Data().([]float32)[3] = float32(math.NaN())
+	bad := parameters(p)
+	for range 3 {
+		if err := e.Enqueue(b, engine.Rule{Rate: 0.01}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rs, err := e.Flush()
+	if err != nil || len(rs) != 1 || !math.IsNaN(float64(rs[0].Loss)) {
+		t.Fatalf("%v, %v; want the one result that is not a number", rs, err)
+	}
+	for i, v := range parameters(p) {
+		if math.Float32bits(v) != math.Float32bits(bad[i]) {
+			t.Fatalf("parameter %d changed after the loss was not finite", i)
+		}
+	}
+	copy(p.Params[0].Value().Data().([]float32), good)
+	if err := e.Enqueue(b, engine.Rule{Rate: 0.01}); err != nil {
+		t.Fatal(err)
+	}
+	if rs, err := e.Flush(); err != nil || len(rs) != 1 || !(rs[0].Loss < 100) || slices.Equal(parameters(p), good) {
+		t.Errorf("it does not go on after the parameters were mended: %v, %v", rs, err)
+	}
+}
+
+// TestFullQueue: one step more than there is room for is an error, and nothing
+// is lost.
+func TestFullQueue(t *testing.T) {
+	cfg := lenet.Config{Input: lenet.Input{Channels: 1, Height: 4, Width: 4, Scale: 1.0 / 255}, Classes: 3}
+	e := compile(t, enginetest.Program(t, cfg, 4, 1))
+	b := enginetest.Batch(cfg, 4, 1)
+	room := e.Room()
+	for range room {
+		if err := e.Enqueue(b, engine.Rule{Rate: 0.01}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := e.Enqueue(b, engine.Rule{Rate: 0.01}); err == nil || e.Room() != 0 {
+		t.Errorf("a full queue takes one more: %v", err)
+	}
+	if err := e.Load(b); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.RunAll(); err == nil {
+		t.Error("a run overtakes the queue")
+	}
+	if rs, err := e.Flush(); err != nil || len(rs) != room || e.Room() != room {
+		t.Errorf("%d results, %v; want %d", len(rs), err, room)
+	}
+}
+
+// TestNoSuchDevice names the device that is not there.
+func TestNoSuchDevice(t *testing.T) {
+	if _, err := cuda.Open(99); !errors.Is(err, cuda.ErrNoDevice) {
+		t.Errorf("device 99: %v", err)
+	}
+}
+
+// TestMemory: a LeNet takes megabytes, and what does not fit is an error.
+func TestMemory(t *testing.T) {
+	e := compile(t, enginetest.Program(t, lenet.Sigmoid(), 256, 1))
+	if mb := e.Memory() >> 20; mb < 1 || mb > 64 {
+		t.Errorf("an engine for a batch of 256 takes %d MB", mb)
+	}
+	big := lenet.Config{
+		Input:  lenet.Input{Channels: 1, Height: 256, Width: 256, Scale: 1},
+		Blocks: []lenet.Block{{Channels: 1000, Kernel: 3, Pool: lenet.PoolMax}, {Channels: 1, Kernel: 3}}, Classes: 2,
+	}
+	net, err := lenet.New(big)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := net.PredictionGraph(4000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = cuda.New(enginetest.ProgramOf(g, big), 0)
+	if !errors.Is(err, cuda.ErrMemory) || !strings.Contains(err.Error(), "batch of 4000") {
+		t.Errorf("a network of 260 GB: %v", err)
+	}
+}
