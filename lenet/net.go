@@ -76,7 +76,11 @@ type options struct {
 // bits everywhere. The default is 1.
 func Seed(seed uint64) Option { return func(o *options) { o.seed = seed } }
 
-// OnDevice chooses where the network runs: "auto" (the default) or "cpu".
+// OnDevice chooses where the network runs: "cpu"; "cuda", or "cuda:1" and so on
+// for one of several GPUs; or "auto", the default, which is a GPU if the program
+// was built to use one and there is one, and else the CPU. [Net.Device] says
+// what was chosen and why. What a network has computed on another device
+// differs in the last bits.
 func OnDevice(name string) Option { return func(o *options) { o.device = name } }
 
 // Threads bounds the threads that the network runs on; 0, the default, means
@@ -202,7 +206,7 @@ func (n *Net) param(name string) Param {
 
 // Clone returns an independent network with the same parameters.
 func (n *Net) Clone() (*Net, error) {
-	c, err := build(n.cfg, options{device: n.device.Name, threads: n.threads})
+	c, err := build(n.cfg, options{device: n.device.option(), threads: n.threads})
 	if err != nil {
 		return nil, err
 	}

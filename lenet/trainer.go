@@ -61,10 +61,17 @@ type Update struct {
 }
 
 // A Trainer holds what training with batches of up to a certain size needs.
+//
+// A step is taken by [Trainer.Step], or put in a queue by [Trainer.Enqueue] and
+// waited for by [Trainer.Flush]: on a GPU that is faster, since it need not
+// wait for the host after each.
 type Trainer struct {
 	net    *Net
 	engine engine.Engine
-	steps  int // updates so far
+	queue  engine.Queue // the engine, if it is one
+	steps  int          // updates so far
+	done   []Stats      // of steps in the queue of a trainer whose engine has none
+	queued int
 }
 
 // A TrainerOption adjusts [Net.NewTrainer].
@@ -93,7 +100,9 @@ func (n *Net) NewTrainer(batchSize int, opts ...TrainerOption) (*Trainer, error)
 	if err != nil {
 		return nil, err
 	}
-	return &Trainer{net: n, engine: e}, nil
+	t := &Trainer{net: n, engine: e}
+	t.queue, _ = e.(engine.Queue)
+	return t, nil
 }
 
 // OptimizerState is what an optimizer remembers between steps; with the
@@ -139,10 +148,7 @@ func (t *Trainer) Step(b Batch, u Update) (Stats, error) {
 	}
 	if u.Solver == nil {
 		t.steps++
-		t.engine.Descend(engine.Rule{
-			Adam: u.Adam, Rate: u.LearningRate, Decay: u.WeightDecay, Momentum: u.Momentum, Nesterov: u.Nesterov,
-			Decoupled: u.Decoupled, Beta1: u.Beta1, Beta2: u.Beta2, Epsilon: u.Epsilon, Step: t.steps, Clip: u.ClipNorm,
-		})
+		t.engine.Descend(t.rule(u))
 		return s, nil
 	}
 	if err := u.Solver.Step(t.engine.Gradients()); err != nil {
@@ -151,8 +157,86 @@ func (t *Trainer) Step(b Batch, u Update) (Stats, error) {
 	return s, nil
 }
 
-// Gradients returns the gradient of each parameter in the last Step, in the
-// order of [Net.Params]. They are valid until the next Step.
+// rule is the update of the current step as an engine takes it.
+func (t *Trainer) rule(u Update) engine.Rule {
+	return engine.Rule{
+		Adam: u.Adam, Rate: u.LearningRate, Decay: u.WeightDecay, Momentum: u.Momentum, Nesterov: u.Nesterov,
+		Decoupled: u.Decoupled, Beta1: u.Beta1, Beta2: u.Beta2, Epsilon: u.Epsilon, Step: t.steps, Clip: u.ClipNorm,
+	}
+}
+
+// Room is how many steps can be put in the queue before [Trainer.Flush] must be
+// called. On the CPU, which takes a step at once, it is at most 1.
+func (t *Trainer) Room() int {
+	if t.queue != nil {
+		return t.queue.Room()
+	}
+	return 1 - len(t.done)
+}
+
+// Enqueue puts a step in the queue. It is the same step as that of
+// [Trainer.Step], but for this: until the next Flush, the parameters may be
+// those of any step of the queue; and with an Index, Images and Labels are
+// taken to be those that they were at the first Enqueue, since a GPU keeps
+// them.
+//
+// A Solver, which needs the gradients of each step on the host, cannot be used.
+func (t *Trainer) Enqueue(b Batch, u Update) error {
+	switch {
+	case u.Solver != nil:
+		return errors.New("lenet: a step with a Solver cannot be queued")
+	case b.Labels == nil:
+		return errNoLabels
+	case t.Room() == 0:
+		return errors.New("lenet: the queue of the trainer is full; Flush it")
+	}
+	if t.queue == nil {
+		s, err := t.Step(b, u)
+		if err == nil {
+			t.done = append(t.done, s)
+		}
+		return err
+	}
+	t.steps++
+	if err := t.queue.Enqueue(engine.Batch(b), t.rule(u)); err != nil {
+		t.steps--
+		return err
+	}
+	t.queued++
+	return nil
+}
+
+// Flush waits for the steps in the queue and returns their results, in order.
+// If a loss is not finite, its result is the last: the steps after it were not
+// taken, and the parameters are those before it. The results are valid until
+// the next Enqueue.
+func (t *Trainer) Flush() ([]Stats, error) {
+	stats := t.done
+	t.done = t.done[:0]
+	if t.queue == nil {
+		return stats, nil
+	}
+	results, err := t.queue.Flush()
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range results {
+		stats = append(stats, Stats{Loss: float64(r.Loss), Correct: r.Hits, Count: r.Count})
+	}
+	if n := len(results); n > 0 {
+		updates := n
+		if l := results[n-1].Loss; l-l != 0 {
+			updates--
+		}
+		t.steps -= t.queued - updates
+	}
+	t.queued = 0
+	t.done = stats[:0]
+	return stats, nil
+}
+
+// Gradients returns the gradient of each parameter in the last step, in the
+// order of [Net.Params]. They are valid until the next step.
 func (t *Trainer) Gradients() [][]float32 { return gradients(t.engine) }
 
 func gradients(e engine.Engine) [][]float32 {
@@ -191,9 +275,11 @@ func (e *Evaluator) Eval(b Batch) (Stats, error) {
 // Close frees the engine.
 func (e *Evaluator) Close() error { return e.engine.Close() }
 
+var errNoLabels = errors.New("lenet: a batch without labels")
+
 func run(e engine.Engine, b Batch, imageSize int) (Stats, error) {
 	if b.Labels == nil {
-		return Stats{}, errors.New("lenet: a batch without labels")
+		return Stats{}, errNoLabels
 	}
 	eb := engine.Batch(b)
 	if err := e.Load(eb); err != nil {

@@ -96,7 +96,10 @@ type Config struct {
 // not change it.
 type Hooks struct {
 	EpochBegin func(epoch int) error
-	Step       func(Step) error
+	// Step is called for each step, in order. A GPU takes some steps together:
+	// then their hooks are called when all of them are done, and the network is
+	// as it is after the last.
+	Step func(Step) error
 	// EpochEnd gets the history with the epoch that has just ended.
 	EpochEnd func(*History) error
 }
@@ -110,8 +113,9 @@ type Step struct {
 
 // Fit trains net on set. It returns the history, with the epochs that were
 // completed, also when it returns an error: from a hook, from a context that
-// ended (the step in progress is finished first), a [*DivergedError], or one
-// that wraps [ErrConfig] before anything is trained.
+// ended (the steps in progress are finished first), a [*DivergedError], or one
+// that wraps [ErrConfig] before anything is trained. The sets must not change
+// meanwhile.
 //
 // Fit on a network that is already trained goes on from its parameters. A
 // network whose classes have no names gets those of the set.
@@ -161,8 +165,9 @@ type run struct {
 	steps     int                          // in an epoch
 
 	// Where the run is: step steps of the epoch in progress are done.
-	step int
-	sums sums
+	step   int
+	queued int // steps after them are in the trainer's queue
+	sums   sums
 
 	best [][]float32 // the parameters after the best epoch, if they are kept
 
@@ -236,7 +241,7 @@ func newRun(net *lenet.Net, set *data.Dataset, cfg Config) (r *run, err error) {
 			return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 		}
 		r.transform = func(dst, src []byte, k int) {
-			a.Apply(dst, src, cfg.Seed, r.history.Last().Epoch+1, int(r.order[r.step*cfg.BatchSize+k]))
+			a.Apply(dst, src, cfg.Seed, r.history.Last().Epoch+1, int(r.order[(r.step+r.queued)*cfg.BatchSize+k]))
 		}
 	}
 	if cfg.Checkpoint != "" {
@@ -362,13 +367,22 @@ func (r *run) epoch(ctx context.Context) error {
 	r.sums.time += time.Since(start)
 	for r.step < r.steps {
 		if err := ctx.Err(); err != nil {
+			if err := r.flush(number); err != nil {
+				return err
+			}
 			err = fmt.Errorf("train: stopped before step %d of %d in epoch %d: %w", r.step+1, r.steps, number, context.Cause(ctx))
 			return errors.Join(err, r.checkpoint())
 		}
 		if err := r.train(number); err != nil {
 			return err
 		}
-		if r.cfg.Checkpoint != "" && time.Since(r.saved) >= r.every() {
+		due := r.cfg.Checkpoint != "" && time.Since(r.saved) >= r.every()
+		if due || r.step+r.queued == r.steps || r.trainer.Room() == 0 {
+			if err := r.flush(number); err != nil {
+				return err
+			}
+		}
+		if due {
 			if err := r.checkpoint(); err != nil {
 				return err
 			}
@@ -412,33 +426,67 @@ func (r *run) own() *History {
 	return &History{Epochs: r.history.Epochs[first:]}
 }
 
-// train takes the next step of epoch number.
+// train takes the next step of epoch number, or puts it in the queue.
 func (r *run) train(number int) error {
 	start := time.Now()
-	lo := r.step * r.cfg.BatchSize
+	step := r.step + r.queued
+	lo := step * r.cfg.BatchSize
 	hi := min(lo+r.cfg.BatchSize, r.set.Len())
-	total := (number-1)*r.steps + r.step
 	update := r.update
 	if p, ok := r.cfg.Schedule.(Plateau); ok {
 		update.LearningRate *= p.after(r.history)
 	} else {
-		update.LearningRate *= r.cfg.Schedule.Factor(total, r.last*r.steps, r.steps)
+		update.LearningRate *= r.cfg.Schedule.Factor((number-1)*r.steps+step, r.last*r.steps, r.steps)
 	}
-	stats, err := r.trainer.Step(lenet.Batch{Images: r.set.Images, Labels: r.set.Labels, Index: r.order[lo:hi], Transform: r.transform}, update)
+	batch := lenet.Batch{Images: r.set.Images, Labels: r.set.Labels, Index: r.order[lo:hi], Transform: r.transform}
+	if update.Solver != nil {
+		stats, err := r.trainer.Step(batch, update)
+		r.sums.time += time.Since(start)
+		if err != nil {
+			return fmt.Errorf("train: epoch %d, step %d: %w", number, step+1, err)
+		}
+		return r.took(number, stats)
+	}
+	err := r.trainer.Enqueue(batch, update)
 	r.sums.time += time.Since(start)
 	if err != nil {
-		return fmt.Errorf("train: epoch %d, step %d: %w", number, r.step+1, err)
+		return fmt.Errorf("train: epoch %d, step %d: %w", number, step+1, err)
 	}
-	if math.IsNaN(stats.Loss) || math.IsInf(stats.Loss, 0) {
-		return &DivergedError{number, r.step + 1, stats.Loss}
+	r.queued++
+	return nil
+}
+
+// flush waits for the steps in the queue, and enters them. After an error of a
+// hook the others are entered too, since the network is as it is after them.
+func (r *run) flush(number int) error {
+	start := time.Now()
+	all, err := r.trainer.Flush()
+	r.sums.time += time.Since(start)
+	r.queued = 0
+	if err != nil {
+		return fmt.Errorf("train: epoch %d, step %d or one soon after it: %w", number, r.step+1, err)
 	}
-	r.step++
-	r.sums.add(stats)
-	r.progress.step(r.sums.epoch(number))
-	if r.cfg.Hooks.Step != nil {
-		if err := r.cfg.Hooks.Step(Step{number, r.step, r.steps, total + 1, stats}); err != nil {
-			return errors.Join(fmt.Errorf("train: epoch %d, step %d: %w", number, r.step, err), r.checkpoint())
+	return r.took(number, all...)
+}
+
+// took enters steps that were taken.
+func (r *run) took(number int, all ...lenet.Stats) error {
+	var failed error
+	for _, stats := range all {
+		if math.IsNaN(stats.Loss) || math.IsInf(stats.Loss, 0) {
+			return errors.Join(failed, &DivergedError{number, r.step + 1, stats.Loss})
 		}
+		r.step++
+		r.sums.add(stats)
+		r.progress.step(r.sums.epoch(number))
+		if r.cfg.Hooks.Step != nil && failed == nil {
+			if err := r.cfg.Hooks.Step(Step{number, r.step, r.steps, (number-1)*r.steps + r.step, stats}); err != nil {
+				failed = fmt.Errorf("train: epoch %d, step %d: %w", number, r.step, err)
+			}
+		}
+	}
+	if failed != nil {
+		return errors.Join(failed, r.checkpoint())
 	}
 	return nil
 }

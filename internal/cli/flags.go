@@ -83,7 +83,7 @@ func (p *Program) parse(args []string, stdout, stderr io.Writer) (*settings, err
 	fs.Float64Var(&s.lr, "lr", 0, "learning `rate`; by default the variant's own")
 	fs.StringVar(&s.optimizer, "optimizer", "", "`"+strings.Join(train.OptimizerNames(), "|")+"`; by default the variant's own")
 	fs.Uint64Var(&s.seed, "seed", 1, "`seed` of the weights and of the order of the examples;\nthe same seed gives the same bits")
-	fs.StringVar(&s.device, "device", "auto", "where to run: `auto|cpu`")
+	fs.StringVar(&s.device, "device", "auto", "where to run: `auto|cpu|cuda`, or cuda:1 for the second GPU;\nauto takes a GPU if there is one and the program was built for it")
 	fs.IntVar(&s.threads, "threads", 0, "`number` of threads; by default as many as there are processors;\nthe results do not depend on it")
 	fs.StringVar(&s.out, "out", "", "`folder` for model.safetensors and .onnx, history.csv and .jsonl, and pictures\nas PNG and SVG: curves, confusion, predictions, mistakes, activations, filters;\nit must not hold a run, but for -resume; without it no file is written")
 	fs.StringVar(&s.model, "model", "", "start from the network in this `file` instead of a new one")
@@ -125,8 +125,6 @@ func (s *settings) check(fs *flag.FlagSet) error {
 		return fmt.Errorf("-recipe %q: there are %s", s.recipe, strings.Join(train.RecipeNames(), ", "))
 	case s.verbosity < 0 || s.verbosity > 2:
 		return fmt.Errorf("-v %d: there are the levels 0, 1 and 2", s.verbosity)
-	case s.device != "auto" && s.device != "cpu":
-		return fmt.Errorf("-device %q: there are auto and cpu", s.device)
 	case s.synthetic && s.given["data"]:
 		return errors.New("-synthetic and -data exclude each other")
 	case s.model != "" && s.given["variant"]:
@@ -137,6 +135,9 @@ func (s *settings) check(fs *flag.FlagSet) error {
 		return errors.New("-resume: name the folder of the run by -out DIR")
 	case s.epochs == 0 && s.out != "":
 		return errors.New("-epochs 0: an evaluation writes no files; leave -out away")
+	}
+	if err := lenet.CheckDevice(s.device); err != nil {
+		return fmt.Errorf("-device: %w", err)
 	}
 	if _, err := lenet.Variant(s.variant); err != nil {
 		return fmt.Errorf("-variant %q: there are %s", s.variant, strings.Join(lenet.Variants(), ", "))

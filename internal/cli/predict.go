@@ -62,7 +62,7 @@ func Predict(ctx context.Context, args []string, stdin io.Reader, stdout, stderr
 	fs.StringVar(&p.format, "format", "table", "`table|csv|json`")
 	fs.StringVar(&p.handling.Invert, "invert", "auto", "`auto|yes|no`: whether a picture is dark on a light ground; auto looks at\nits border. IDX images are taken as they are")
 	fs.StringVar(&p.handling.Centre, "centre", "auto", "`auto|yes|no`: whether to scale and place what is drawn as MNIST does; auto\ndoes so for networks of the ten digits")
-	fs.StringVar(&p.device, "device", "auto", "where to run: `auto|cpu`")
+	fs.StringVar(&p.device, "device", "auto", "where to run: `auto|cpu|cuda`, or cuda:1 for the second GPU;\nauto takes a GPU if there is one and the program was built for it")
 	fs.IntVar(&p.threads, "threads", 0, "`number` of threads; by default as many as there are processors")
 	err := fs.Parse(args)
 	switch {

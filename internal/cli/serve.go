@@ -31,7 +31,7 @@ func Serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	fs.Usage = func() {}
 	addr := fs.String("addr", "127.0.0.1:8080", "`address` to listen on; port 0 takes a free one")
 	model := fs.String("model", "", "the network, a `file` that a training run left; by default a network for\nhandwritten digits that is part of the program")
-	device := fs.String("device", "auto", "where to run: `auto|cpu`")
+	device := fs.String("device", "auto", "where to run: `auto|cpu|cuda`, or cuda:1 for the second GPU;\nauto takes a GPU if there is one and the program was built for it")
 	threads := fs.Int("threads", 0, "`number` of threads; by default as many as there are processors")
 	err := fs.Parse(args)
 	switch {
