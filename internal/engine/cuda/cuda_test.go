@@ -352,3 +352,68 @@ func TestMemory(t *testing.T) {
 		t.Errorf("a network of 260 GB: %v", err)
 	}
 }
+
+// TestAgainstCPU compares a batch of the usual size with the CPU engine.
+func TestAgainstCPU(t *testing.T) {
+	size := 256
+	if cuda.Build().Simulated {
+		size = 40
+	}
+	for _, cfg := range enginetest.Variants() {
+		b := enginetest.Batch(cfg, size, 1)
+		cp := enginetest.Program(t, cfg, size, 2)
+		c, err := cpu.New(cp, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		enginetest.Run(t, c, b)
+		e := compile(t, enginetest.Program(t, cfg, size, 2))
+		enginetest.Run(t, e, b)
+		want, _ := c.Loss()
+		got, _ := e.Loss()
+		worst := math.Abs(float64(got-want)) / float64(want)
+		for k, g := range enginetest.Gradients(t, e) {
+			worst = max(worst, enginetest.Difference(g, enginetest.Gradients(t, c)[k]))
+		}
+		t.Logf("%s: the loss and all gradients differ from the CPU's by %.2g at most", cfg.Name, worst)
+		if !(worst < tolerance) {
+			t.Errorf("%s: relative difference %.2g", cfg.Name, worst)
+		}
+	}
+}
+
+// BenchmarkStep is a step of training in the queue, data on the device: gather,
+// forward, backward and update.
+func BenchmarkStep(b *testing.B) {
+	for _, name := range lenet.Variants() {
+		cfg, _ := lenet.Variant(name)
+		for _, size := range []int{64, 256, 1024, 4096} {
+			b.Run(fmt.Sprintf("%s/%d", name, size), func(b *testing.B) {
+				e := compile(b, enginetest.Program(b, cfg, size, 1))
+				set := enginetest.Batch(cfg, size, 1)
+				rule := engine.Rule{Rate: 1e-4}
+				flush := func() {
+					if _, err := e.Flush(); err != nil {
+						b.Fatal(err)
+					}
+				}
+				if err := e.Enqueue(set, rule); err != nil { // the first builds the graph
+					b.Fatal(err)
+				}
+				flush()
+				b.ReportAllocs()
+				b.ResetTimer()
+				for range b.N {
+					if e.Room() == 0 {
+						flush()
+					}
+					if err := e.Enqueue(set, rule); err != nil {
+						b.Fatal(err)
+					}
+				}
+				flush()
+				b.ReportMetric(float64(b.N*size)/b.Elapsed().Seconds(), "examples/s")
+			})
+		}
+	}
+}
