@@ -2,6 +2,8 @@
 
 package cuda
 
-// Simulate sets how the simulator runs: which threads come first, and the line
-// of a barrier that is left out.
-func Simulate(order, skipped int) { simulation.order, simulation.skipped = order, skipped }
+// Simulate sets how the simulator runs: which threads come first, and where a
+// barrier is left out.
+func Simulate(order int, file string, line int) {
+	simulation.order, simulation.file, simulation.line = order, file, line
+}

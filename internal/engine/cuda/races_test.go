@@ -4,6 +4,7 @@ package cuda_test
 
 import (
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -64,40 +65,46 @@ func everything(t *testing.T) (bits []float32, err error) {
 // barrier, if it is left out, is missed: then they do, or the simulator says
 // what is wrong.
 func TestBarriers(t *testing.T) {
-	defer cuda.Simulate(0, 0)
+	defer cuda.Simulate(0, "", 0)
 	const orders = 3
 	want, err := everything(t)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for order := 1; order < orders; order++ {
-		cuda.Simulate(order, 0)
+		cuda.Simulate(order, "", 0)
 		if got, err := everything(t); err != nil || !slices.Equal(got, want) {
 			t.Fatalf("order %d gives other bits: %v", order, err)
 		}
 	}
-	source, err := os.ReadFile("kernels.hpp")
+	files, err := filepath.Glob("*.hpp")
 	if err != nil {
 		t.Fatal(err)
 	}
 	barriers := 0
-	for i, line := range strings.Split(string(source), "\n") {
-		if !strings.Contains(line, "SYNC();") {
-			continue
+	for _, file := range files {
+		source, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
 		}
-		barriers++
-		missed := ""
-		for order := 0; order < orders && missed == ""; order++ {
-			cuda.Simulate(order, i+1)
-			if got, err := everything(t); err != nil {
-				missed = err.Error()
-			} else if !slices.Equal(got, want) {
-				missed = "other bits"
+		for i, line := range strings.Split(string(source), "\n") {
+			if !strings.Contains(line, "SYNC();") {
+				continue
 			}
-		}
-		t.Logf("line %d without its barrier: %s", i+1, missed)
-		if missed == "" {
-			t.Errorf("line %d: nobody misses the barrier: %s", i+1, strings.TrimSpace(line))
+			barriers++
+			missed := ""
+			for order := 0; order < orders && missed == ""; order++ {
+				cuda.Simulate(order, file, i+1)
+				if got, err := everything(t); err != nil {
+					missed = err.Error()
+				} else if !slices.Equal(got, want) {
+					missed = "other bits"
+				}
+			}
+			t.Logf("%s:%d without its barrier: %s", file, i+1, missed)
+			if missed == "" {
+				t.Errorf("%s:%d: nobody misses the barrier: %s", file, i+1, strings.TrimSpace(line))
+			}
 		}
 	}
 	if barriers < 10 {

@@ -24,8 +24,9 @@ var simulating sync.Mutex
 
 // simulation says how it runs.
 var simulation struct {
-	order   int // which threads come first: 0, 1 or 2
-	skipped int // the line of a barrier that is left out
+	order int    // which threads come first: 0, 1 or 2
+	file  string // where a barrier is left out
+	line  int
 }
 
 // simulator is a device on the CPU, for tests: see simulator.cpp.
@@ -102,7 +103,9 @@ func (s *simulator) build(program address, launches []launch) (graph, error) {
 func (s *simulator) run(g graph, times int) error {
 	simulating.Lock()
 	defer simulating.Unlock()
-	C.simulator_set(C.int(simulation.order), C.int(simulation.skipped))
+	file := C.CString(simulation.file)
+	defer C.free(unsafe.Pointer(file))
+	C.simulator_set(C.int(simulation.order), file, C.int(simulation.line))
 	b := s.graphs[g]
 	for range times {
 		var later []launch // what may run beside others comes after them in one of the orders

@@ -12,6 +12,13 @@
 // cannot see: misaligned addresses, reads a little beyond an array but for the
 // NaNs there, races that change nothing.
 
+// Products and sums are fused only where the kernels say so, as on a GPU.
+#if defined(__clang__)
+#pragma clang fp contract(off)
+#else
+#pragma GCC optimize("fp-contract=off")
+#endif
+
 #define SIMULATOR
 #include "kernels.hpp"
 
@@ -20,6 +27,7 @@
 #include <csetjmp>
 #include <cstdio>
 #include <cstdlib>
+#include <string>
 #include <ucontext.h>
 #include <vector>
 
@@ -39,7 +47,8 @@ struct Fibre {
 	jmp_buf rest;     // to go on
 	bool begun;
 	State state;
-	int line;      // where it waits
+	const char *file; // where it waits
+	int line;
 	float sent[2]; // by the last two shuffles
 	int shuffles;  // so far
 	char *stack;
@@ -49,21 +58,29 @@ std::vector<Fibre> fibres;
 jmp_buf scheduler;
 alignas(16) float arena[ARENA + 256]; // with a margin that nobody may write to
 int arena_used;
-int order, skipped;
+int order, skipped_line;
+std::string skipped_file;
 char error[256];
 
 void (*kernel)(const Program *, Long);
 const Program *program;
 Long argument;
 
-void fail(const char *what, int line) {
-	if (!error[0]) snprintf(error, sizeof error, "%s (block %d, line %d of the kernels)", what, block, line);
+// name is the file without its folders.
+const char *name(const char *file) {
+	const char *slash = strrchr(file, '/');
+	return slash ? slash + 1 : file;
+}
+
+void fail(const char *what, const Fibre &f) {
+	if (!error[0]) snprintf(error, sizeof error, "%s (block %d, %s:%d)", what, block, name(f.file), f.line);
 }
 
 // wait leaves the fibre that runs, for the scheduler.
-void wait(State state, int line) {
+void wait(State state, const char *file, int line) {
 	Fibre &f = fibres[thread];
 	f.state = state;
+	f.file = file;
 	f.line = line;
 	if (!_setjmp(f.rest)) _longjmp(scheduler, 1);
 }
@@ -72,7 +89,7 @@ void wait(State state, int line) {
 void entry() {
 	for (;;) {
 		kernel(program, argument);
-		wait(ENDED, 0);
+		wait(ENDED, "", 0);
 	}
 }
 
@@ -103,19 +120,15 @@ bool run_block(int threads) {
 		for (int k = 0; k < threads / 32; k++) {
 			int warp = order == 1 ? threads / 32 - 1 - k : order == 2 ? (k * 5 + 3) % (threads / 32) : k;
 			for (;;) {
-				int ready = 0, shuffling = 0, ended = 0;
+				int shuffling = 0;
 				for (int l = 0; l < 32; l++) {
 					int lane = order == 1 ? 31 - l : order == 2 ? (l * 13 + 7) % 32 : l;
 					Fibre &f = fibres[32 * warp + lane];
-					if (f.state == READY) {
-						resume(32 * warp + lane);
-						ready++;
-					}
+					if (f.state == READY) resume(32 * warp + lane);
 				}
 				for (int l = 0; l < 32; l++) {
 					Fibre &f = fibres[32 * warp + l];
-					shuffling += f.state == AT_SHUFFLE && f.line == fibres[32 * warp].line;
-					ended += f.state == ENDED;
+					shuffling += f.state == AT_SHUFFLE && f.line == fibres[32 * warp].line && f.file == fibres[32 * warp].file;
 				}
 				if (shuffling == 32) {
 					for (int l = 0; l < 32; l++) fibres[32 * warp + l].state = READY;
@@ -123,24 +136,25 @@ bool run_block(int threads) {
 				}
 				for (int l = 0; l < 32; l++)
 					if (fibres[32 * warp + l].state == AT_SHUFFLE) {
-						fail("a shuffle without all threads of the warp", fibres[32 * warp + l].line);
+						fail("a shuffle without all threads of the warp", fibres[32 * warp + l]);
 						return false;
 					}
 				break;
 			}
 		}
-		int ended = 0, line = 0;
+		int ended = 0;
+		const Fibre *waits = nullptr;
 		for (int i = 0; i < threads; i++) {
 			if (fibres[i].state == ENDED) ended++;
-			else if (line == 0) line = fibres[i].line;
-			else if (fibres[i].line != line) {
-				fail("threads of a block wait at different barriers", line);
+			else if (!waits) waits = &fibres[i];
+			else if (fibres[i].line != waits->line || fibres[i].file != waits->file) {
+				fail("threads of a block wait at different barriers", *waits);
 				return false;
 			}
 		}
 		if (ended == threads) return true;
 		if (ended > 0) {
-			fail("a barrier after some threads have ended", line);
+			fail("a barrier after some threads have ended", *waits);
 			return false;
 		}
 		for (int i = 0; i < threads; i++) fibres[i].state = READY;
@@ -154,14 +168,14 @@ float *shared(int floats) {
 	return arena;
 }
 
-void sync(int line) {
-	if (line != skipped) wait(AT_BARRIER, line);
+void sync(const char *file, int line) {
+	if (line != skipped_line || skipped_file != name(file)) wait(AT_BARRIER, file, line);
 }
 
-float shuffle(float v, int mask, int line) {
+float shuffle(float v, int mask, const char *file, int line) {
 	int me = thread, turn = fibres[me].shuffles++ % 2;
 	fibres[me].sent[turn] = v;
-	wait(AT_SHUFFLE, line);
+	wait(AT_SHUFFLE, file, line);
 	return fibres[me ^ mask].sent[turn];
 }
 
@@ -208,9 +222,10 @@ const char *simulator_launch(const char *name, int grid, int threads, const void
 	return nullptr;
 }
 
-void simulator_set(int o, int s) {
+void simulator_set(int o, const char *file, int line) {
 	order = o;
-	skipped = s;
+	skipped_file = file;
+	skipped_line = line;
 }
 
 // An allocation has a margin of the pattern on both sides.

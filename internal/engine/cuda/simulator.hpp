@@ -12,10 +12,10 @@
 #define THREAD simulator::thread
 #define BLOCK simulator::block
 #define BLOCKS simulator::blocks
-#define SYNC() simulator::sync(__LINE__)
+#define SYNC() simulator::sync(__FILE__, __LINE__)
 #define FMA(a, b, c) std::fmaf(a, b, c)
 #define SQRT(a) std::sqrt(a)
-#define SHUFFLE(v, mask) simulator::shuffle(v, mask, __LINE__)
+#define SHUFFLE(v, mask) simulator::shuffle(v, mask, __FILE__, __LINE__)
 #define BITS(v) simulator::cast<float>(v)
 #define ASBITS(v) simulator::cast<int>(v)
 
@@ -26,11 +26,11 @@ extern int thread, block, blocks; // of the fibre that runs
 // shared returns the shared memory of the block, and notes its size.
 float *shared(int floats);
 
-// sync waits for all threads of the block; line names the place.
-void sync(int line);
+// sync waits for all threads of the block; file and line name the place.
+void sync(const char *file, int line);
 
 // shuffle returns the v of the thread of the warp whose number differs in mask.
-float shuffle(float v, int mask, int line);
+float shuffle(float v, int mask, const char *file, int line);
 
 template <class To, class From> To cast(From v) {
 	static_assert(sizeof(To) == sizeof(From));
