@@ -167,3 +167,39 @@ func ExampleNet_NewTrainer() {
 	fmt.Println("the loss has fallen:", last.Loss < first.Loss)
 	// Output: the loss has fallen: true
 }
+
+// Steps that are queued: on a GPU the host then waits once for many of them.
+func ExampleTrainer_Enqueue() {
+	net, err := lenet.New(lenet.Modern())
+	if err != nil {
+		log.Fatal(err)
+	}
+	set := data.SyntheticDigits(512, 0, 1).Train
+	trainer, err := net.NewTrainer(64)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer trainer.Close()
+	examples := 0
+	flush := func() {
+		steps, err := trainer.Flush()
+		if err != nil {
+			log.Fatal(err)
+		}
+		for _, s := range steps {
+			examples += s.Count
+		}
+	}
+	for _, index := range data.Batches(data.Permutation(nil, set.Len(), 1, 1), 64) {
+		err := trainer.Enqueue(lenet.Batch{Images: set.Images, Labels: set.Labels, Index: index}, lenet.Update{LearningRate: 0.01})
+		if err != nil {
+			log.Fatal(err)
+		}
+		if trainer.Room() == 0 {
+			flush()
+		}
+	}
+	flush()
+	fmt.Println("trained on", examples, "examples")
+	// Output: trained on 512 examples
+}

@@ -13,8 +13,8 @@
 //
 // The methods of a Net that only read it (Config, Shapes, Summary, Clone,
 // Save, Activations, Pixels, and those that predict) may be called from several goroutines at
-// once. A [Trainer] changes the parameters in Step: nothing else may use the
-// Net during a Step. A Trainer or an [Evaluator] is used by one goroutine at
+// once. A [Trainer] changes the parameters in Step, and from Enqueue to Flush:
+// nothing else may use the Net meanwhile. A Trainer or an [Evaluator] is used by one goroutine at
 // a time.
 package lenet
 

@@ -107,7 +107,7 @@ struct Forward {
 			float *keep = y + map * c.y_plane + row * c.y_pitch + col;
 			for (int i = 0; i < 2; i++) {
 				Float2 two = {a[i][0], a[i][1]};
-				*(Float2 *)(keep + i * c.y_pitch) = two;
+				store2(keep + i * c.y_pitch, two);
 			}
 		}
 		float r;
@@ -337,7 +337,7 @@ KERNEL(THREADS) conv_gradient(const Program *program, Long) {
 			const float *x = c.x + Long(n) * c.in.stride;
 			float *dy = c.grad_dy >= 0 ? arena + c.grad_dy : c.scratch + Long(BLOCK) * c.dy_size;
 			SYNC(); // the gradient of the output is there, and the arena is free
-			for (int k = 4 * THREAD; k < c.dy_size; k += 4 * THREADS) *(Float4 *)(dy + k) = zero4();
+			for (int k = 4 * THREAD; k < c.dy_size; k += 4 * THREADS) store4(dy + k, zero4());
 			if (c.grad_x >= 0) copy(arena + c.grad_x, x, c.in.stride);
 			if (c.dx && c.grad_weights >= 0)
 				copy(arena + c.grad_weights, p.packed + c.backward, (c.maps * c.kernel * c.kernel * ((c.channels + 1) / 2 * 2) + 3) / 4 * 4);

@@ -14,6 +14,7 @@
 #define BLOCK int(blockIdx.x)
 #define BLOCKS int(gridDim.x)
 #define SYNC() __syncthreads()
+#define ALIGNED(p, bytes) (p)
 #define FMA(a, b, c) __fmaf_rn(a, b, c)
 #define SQRT(a) __fsqrt_rn(a)
 #define SHUFFLE(v, mask) __shfl_xor_sync(0xffffffffu, v, mask)
@@ -31,6 +32,7 @@
 #define BLOCK int(__nvvm_read_ptx_sreg_ctaid_x())
 #define BLOCKS int(__nvvm_read_ptx_sreg_nctaid_x())
 #define SYNC() __syncthreads()
+#define ALIGNED(p, bytes) (p)
 #define FMA(a, b, c) __builtin_fmaf(a, b, c)
 #define SQRT(a) __nvvm_sqrt_rn_f(a)
 #define SHUFFLE(v, mask) __nvvm_shfl_sync_bfly_f32(0xffffffffu, v, mask, 31)
@@ -46,8 +48,10 @@ struct alignas(8) Float2 {
 struct alignas(16) Float4 {
 	float a, b, c, d;
 };
-DEVICE Float2 load2(const float *p) { return *(const Float2 *)p; }
-DEVICE Float4 load4(const float *p) { return *(const Float4 *)p; }
+DEVICE Float2 load2(const float *p) { return *(const Float2 *)ALIGNED(p, 8); }
+DEVICE Float4 load4(const float *p) { return *(const Float4 *)ALIGNED(p, 16); }
+DEVICE void store2(float *p, Float2 v) { *(Float2 *)ALIGNED(p, 8) = v; }
+DEVICE void store4(float *p, Float4 v) { *(Float4 *)ALIGNED(p, 16) = v; }
 
 typedef long long Long;
 
@@ -135,5 +139,5 @@ DEVICE Float4 zero4() {
 
 // copy moves n floats, a multiple of 4, with all threads of the block.
 DEVICE void copy(float *dst, const float *src, int n) {
-	for (int i = 4 * THREAD; i < n; i += 4 * THREADS) *(Float4 *)(dst + i) = load4(src + i);
+	for (int i = 4 * THREAD; i < n; i += 4 * THREADS) store4(dst + i, load4(src + i));
 }

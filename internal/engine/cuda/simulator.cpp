@@ -8,9 +8,9 @@
 // that depends on it lacks a barrier.
 //
 // What it reports: threads that wait at different barriers, or for threads that
-// have ended; writes beyond an array, by the pattern around each. What it
-// cannot see: misaligned addresses, reads a little beyond an array but for the
-// NaNs there, races that change nothing.
+// have ended; vectors at addresses that are no multiple of their size; writes
+// beyond an array, by the pattern around each. What it cannot see: reads a
+// little beyond an array but for the NaNs there, races that change nothing.
 
 // Products and sums are fused only where the kernels say so, as on a GPU.
 #if defined(__clang__)
@@ -152,7 +152,7 @@ bool run_block(int threads) {
 				return false;
 			}
 		}
-		if (ended == threads) return true;
+		if (ended == threads) return !error[0];
 		if (ended > 0) {
 			fail("a barrier after some threads have ended", *waits);
 			return false;
@@ -170,6 +170,10 @@ float *shared(int floats) {
 
 void sync(const char *file, int line) {
 	if (line != skipped_line || skipped_file != name(file)) wait(AT_BARRIER, file, line);
+}
+
+void misaligned(int bytes) {
+	if (!error[0]) snprintf(error, sizeof error, "an address that is not a multiple of %d (block %d, thread %d)", bytes, block, thread);
 }
 
 float shuffle(float v, int mask, const char *file, int line) {

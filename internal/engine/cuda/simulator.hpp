@@ -13,6 +13,7 @@
 #define BLOCK simulator::block
 #define BLOCKS simulator::blocks
 #define SYNC() simulator::sync(__FILE__, __LINE__)
+#define ALIGNED(p, bytes) simulator::aligned(p, bytes)
 #define FMA(a, b, c) std::fmaf(a, b, c)
 #define SQRT(a) std::sqrt(a)
 #define SHUFFLE(v, mask) simulator::shuffle(v, mask, __FILE__, __LINE__)
@@ -28,6 +29,13 @@ float *shared(int floats);
 
 // sync waits for all threads of the block; file and line name the place.
 void sync(const char *file, int line);
+
+// aligned returns p, and reports one that is no multiple of bytes.
+void misaligned(int bytes);
+template <class T> inline T *aligned(T *p, int bytes) {
+	if ((unsigned long long)p % bytes) misaligned(bytes);
+	return p;
+}
 
 // shuffle returns the v of the thread of the warp whose number differs in mask.
 float shuffle(float v, int mask, const char *file, int line);
