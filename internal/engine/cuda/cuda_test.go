@@ -386,31 +386,33 @@ func TestMemory(t *testing.T) {
 	}
 }
 
-// TestAgainstCPU compares a batch of the usual size with the CPU engine.
+// TestAgainstCPU compares batches of the usual sizes with the CPU engine.
 func TestAgainstCPU(t *testing.T) {
-	size := 256
+	sizes := []int{256, 1030}
 	if cuda.Build().Simulated {
-		size = 40
+		sizes = []int{40}
 	}
-	for _, cfg := range enginetest.Variants() {
-		b := enginetest.Batch(cfg, size, 1)
-		cp := enginetest.Program(t, cfg, size, 2)
-		c, err := cpu.New(cp, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		enginetest.Run(t, c, b)
-		e := compile(t, enginetest.Program(t, cfg, size, 2))
-		enginetest.Run(t, e, b)
-		want, _ := c.Loss()
-		got, _ := e.Loss()
-		worst := math.Abs(float64(got-want)) / float64(want)
-		for k, g := range enginetest.Gradients(t, e) {
-			worst = max(worst, enginetest.Difference(g, enginetest.Gradients(t, c)[k]))
-		}
-		t.Logf("%s: the loss and all gradients differ from the CPU's by %.2g at most", cfg.Name, worst)
-		if !(worst < tolerance) {
-			t.Errorf("%s: relative difference %.2g", cfg.Name, worst)
+	for _, size := range sizes {
+		for _, cfg := range enginetest.Variants() {
+			b := enginetest.Batch(cfg, size, 1)
+			cp := enginetest.Program(t, cfg, size, 2)
+			c, err := cpu.New(cp, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			enginetest.Run(t, c, b)
+			e := compile(t, enginetest.Program(t, cfg, size, 2))
+			enginetest.Run(t, e, b)
+			want, _ := c.Loss()
+			got, _ := e.Loss()
+			worst := math.Abs(float64(got-want)) / float64(want)
+			for k, g := range enginetest.Gradients(t, e) {
+				worst = max(worst, enginetest.Difference(g, enginetest.Gradients(t, c)[k]))
+			}
+			t.Logf("%s, batch %d: the loss and all gradients differ from the CPU's by %.2g at most", cfg.Name, size, worst)
+			if !(worst < tolerance) {
+				t.Errorf("%s, batch %d: relative difference %.2g", cfg.Name, size, worst)
+			}
 		}
 	}
 }

@@ -180,6 +180,17 @@ func (e *Engine) bind() error {
 	return errors.Join(let(p.Logits, matrix(e.logits)), let(p.Loss, e.loss), let(p.Hits, e.hits))
 }
 
+// wideFrom is the batch from which on blocks take more examples through the
+// dense layers: as many blocks as a large device has processors are left.
+var wideFrom = 1024
+
+func denseLaunch(n int) launch {
+	if n < wideFrom {
+		return launch{kernel: "dense", grid: (n + denseExamples - 1) / denseExamples, threads: denseThreads}
+	}
+	return launch{kernel: "dense_wide", grid: (n + wideExamples - 1) / wideExamples, threads: denseThreads}
+}
+
 // graph returns the launches of a mode, which it puts together once.
 func (e *Engine) graph(m mode) (graph, error) {
 	if g, ok := e.graphs[m]; ok {
@@ -190,7 +201,7 @@ func (e *Engine) graph(m mode) (graph, error) {
 	var ls []launch
 	if m == runOnly || m == stepPlain || m == stepClip {
 		ls = append(ls, launch{kernel: "forward", grid: min(n, maxBlocks), threads: threads},
-			launch{kernel: "dense", grid: (n + denseExamples - 1) / denseExamples, threads: denseThreads})
+			denseLaunch(n))
 	}
 	if e.prog.Loss != nil && len(ls) > 0 {
 		ls = append(ls, launch{kernel: "tally", grid: 1, threads: threads, beside: true})

@@ -142,7 +142,7 @@ func load(n int) (*card, error) {
 		if err != nil {
 			return err
 		}
-		for _, name := range []string{"forward", "dense", "conv_gradient", "dense_gradient", "reduce", "update", "pack", "tally"} {
+		for _, name := range []string{"forward", "dense", "dense_wide", "conv_gradient", "dense_gradient", "reduce", "update", "pack", "tally"} {
 			if c.functions[name], err = m.Function(name); err != nil {
 				return fmt.Errorf("kernel %s: %w", name, err)
 			}

@@ -3,8 +3,9 @@
 // or nvcc, and to host code for the simulator.
 //
 //	forward         an example to a block: pixels, and all convolutional stages
-//	dense           two examples to a block: the dense layers, the loss, and
-//	                the gradients back to the last convolution's output
+//	dense           two examples to a block, or with large batches four: the
+//	                dense layers, the loss, and the gradients back to the last
+//	                convolution's output
 //	conv_gradient   an example to a block: the convolutional stages backwards,
 //	                and the gradients of their weights, summed per block
 //	dense_gradient  a square of a weight gradient to a block, over a slice of

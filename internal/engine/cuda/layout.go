@@ -17,6 +17,9 @@ import (
 // sums, and with it their last bits, is the same on all.
 const maxBlocks = 512
 
+// maxParameters keeps every place among them in 32 bits.
+const maxParameters = 1 << 30
+
 // queued is the number of steps that can wait.
 const queued = 64
 
@@ -143,6 +146,13 @@ func (b *builder) build() error {
 	if err != nil {
 		return err
 	}
+	total := 0
+	for _, n := range b.prog.Params {
+		total += n.Shape().TotalSize()
+	}
+	if total > maxParameters {
+		return unsupported("%d parameters; on a GPU there can be %d", total, maxParameters)
+	}
 	p, n := b.p, b.prog.BatchSize()
 	p.batch, p.convs, p.denses = int32(n), int32(len(convs)), int32(len(denses))
 	p.scale, p.offset = b.prog.Scale, b.prog.Offset
@@ -181,8 +191,8 @@ func (b *builder) build() error {
 	p.counters = b.array(1, int(unsafe.Sizeof(counters{})))
 	if b.plan.Backward {
 		p.grads, p.state, p.squares = b.floats(int(p.parameters)), b.floats(2*int(p.parameters)), b.floats(int(p.reduceBlocks))
-		p.convPartials = b.floats(int(p.gradBlocks * p.convParams))
-		p.densePartials = b.floats(int(p.denseParts * (p.parameters - p.convParams)))
+		p.convPartials = b.floats(int(p.gradBlocks) * int(p.convParams))
+		p.densePartials = b.floats(int(p.denseParts) * int(p.parameters-p.convParams))
 		p.mask = upload(b, b.mask)
 	}
 	return b.err
@@ -250,7 +260,7 @@ func (b *builder) conv(c *convStage, s *plan.Stage) {
 		}
 	}
 	if c.gradDY < 0 {
-		c.scratch = b.floats(int(b.p.gradBlocks * c.dySize))
+		c.scratch = b.floats(int(b.p.gradBlocks) * int(c.dySize))
 	}
 	if c.pool != 0 && (c.before != 0 || c.pool >= 2) {
 		c.yPitch, c.yPlane = c.cols, c.rows*c.cols

@@ -10,6 +10,7 @@ const (
 	threads       = 256
 	denseThreads  = 512
 	denseExamples = 2
+	wideExamples  = 4
 	arena         = 12288
 	tile          = 32
 	columns       = 32

@@ -17,8 +17,10 @@
 // THREADS are in a block of every kernel but the one of the dense layers.
 #define THREADS 256
 #define DENSE_THREADS 512
-// DENSE_EXAMPLES are what a block takes through the dense layers.
+// DENSE_EXAMPLES are what a block takes through the dense layers, WIDE_EXAMPLES
+// those of the kernel for large batches.
 #define DENSE_EXAMPLES 2
+#define WIDE_EXAMPLES 4
 // ARENA is the shared memory of a block that works on convolutions, in floats:
 // the 48 KB that every device has.
 #define ARENA 12288

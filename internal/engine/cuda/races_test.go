@@ -77,6 +77,13 @@ func TestBarriers(t *testing.T) {
 			t.Fatalf("order %d gives other bits: %v", order, err)
 		}
 	}
+	cuda.Simulate(0, "", 0)
+	cuda.WideFrom(1)
+	got, err := everything(t)
+	cuda.WideFrom(1024)
+	if err != nil || !slices.Equal(got, want) {
+		t.Fatalf("more examples to a block give other bits: %v", err)
+	}
 	files, err := filepath.Glob("*.hpp")
 	if err != nil {
 		t.Fatal(err)

@@ -190,7 +190,7 @@ using namespace simulator;
 static struct {
 	const char *name;
 	void (*kernel)(const Program *, Long);
-} kernels[] = {{"forward", forward}, {"dense", dense},   {"conv_gradient", conv_gradient}, {"dense_gradient", dense_gradient},
+} kernels[] = {{"forward", forward}, {"dense", dense}, {"dense_wide", dense_wide},   {"conv_gradient", conv_gradient}, {"dense_gradient", dense_gradient},
                {"reduce", reduce},   {"update", update}, {"pack", pack},                   {"tally", tally}};
 
 const char *simulator_launch(const char *name, int grid, int threads, const void *p, long long arg) {
