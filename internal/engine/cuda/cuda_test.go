@@ -353,6 +353,36 @@ func TestFullQueue(t *testing.T) {
 	}
 }
 
+// TestClosed: after Close there are errors, and no crash.
+func TestClosed(t *testing.T) {
+	cfg := lenet.Config{Input: lenet.Input{Channels: 1, Height: 4, Width: 4, Scale: 1.0 / 255}, Classes: 3}
+	e := compile(t, enginetest.Program(t, cfg, 4, 1))
+	b := enginetest.Batch(cfg, 4, 1)
+	enginetest.Run(t, e, b)
+	name := e.Describe()
+	for range 2 {
+		if err := e.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := e.Load(b); err != nil {
+		t.Fatal(err)
+	}
+	for what, err := range map[string]error{
+		"a run": e.RunAll(), "a step": e.Enqueue(b, engine.Rule{Rate: 1}), "a state": e.SetState(nil),
+	} {
+		if err == nil || !strings.Contains(err.Error(), "closed") {
+			t.Errorf("%s on a closed engine: %v", what, err)
+		}
+	}
+	e.Descend(engine.Rule{Rate: 1})
+	e.State()
+	e.Gradients()
+	if e.Describe() != name {
+		t.Errorf("it calls itself %q, was %q", e.Describe(), name)
+	}
+}
+
 // TestNoSuchDevice names the device that is not there.
 func TestNoSuchDevice(t *testing.T) {
 	if _, err := cuda.Open(99); !errors.Is(err, cuda.ErrNoDevice) {

@@ -32,7 +32,8 @@ import (
 type Engine struct {
 	prog   *engine.Program
 	plan   *plan.Plan
-	dev    device
+	dev    device // nil: closed
+	name   string
 	p      program
 	at     address // of p on the device
 	limits engine.Limits
@@ -123,7 +124,7 @@ func New(prog *engine.Program, n int) (engine.Engine, error) {
 }
 
 func newEngine(prog *engine.Program, pl *plan.Plan, dev device) (*Engine, error) {
-	e := &Engine{prog: prog, plan: pl, dev: dev, limits: prog.Limits(), size: prog.ImageSize(), graphs: map[mode]graph{}}
+	e := &Engine{prog: prog, plan: pl, dev: dev, name: dev.describe(), limits: prog.Limits(), size: prog.ImageSize(), graphs: map[mode]graph{}}
 	b := &builder{dev: dev, prog: prog, plan: pl, p: &e.p, places: map[*gorgonia.Node]int32{}}
 	if err := b.build(); err != nil {
 		return nil, fmt.Errorf("cuda: %w", err)
@@ -326,8 +327,8 @@ func (e *Engine) Probabilities() []float32 { return e.probabilities[:e.count*int
 
 // Gradients returns the parameters with their gradients, on the host.
 func (e *Engine) Gradients() []gorgonia.ValueGrad {
-	if err := e.pullGradients(); err != nil {
-		e.failed = err // the next run says so
+	if e.failed == nil {
+		e.failed = e.pullGradients() // the next run says so
 	}
 	return e.pairs
 }
@@ -378,8 +379,11 @@ func (e *Engine) descend(r engine.Rule) error {
 func (e *Engine) State() [][]float32 {
 	n := int(e.p.parameters)
 	raw := make([]float32, e.vec*n)
-	if err := read(e, raw, e.p.state); err != nil {
-		e.failed = err
+	if e.failed == nil {
+		e.failed = read(e, raw, e.p.state)
+	}
+	if e.failed != nil {
+		return e.state // the next run says so
 	}
 	e.state = e.state[:0]
 	for i := range e.vec {
@@ -394,6 +398,9 @@ func (e *Engine) State() [][]float32 {
 
 // SetState replaces them.
 func (e *Engine) SetState(vectors [][]float32) error {
+	if e.failed != nil {
+		return fmt.Errorf("cuda: %w", e.failed)
+	}
 	total := 0
 	for _, p := range e.params {
 		total += len(p.value)
@@ -423,9 +430,11 @@ func (e *Engine) Close() error {
 		return nil
 	}
 	err := e.dev.close()
-	e.dev = nil
+	e.dev, e.failed = nil, errClosed
 	return err
 }
 
+var errClosed = errors.New("the engine is closed")
+
 // Describe returns the name of the device.
-func (e *Engine) Describe() string { return e.dev.describe() }
+func (e *Engine) Describe() string { return e.name }

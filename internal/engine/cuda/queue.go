@@ -96,11 +96,12 @@ func (e *Engine) start() error {
 	err := errors.Join(
 		write(e, e.p.steps+address(e.launched*int(unsafe.Sizeof(step{}))), steps),
 		write(e, e.p.index+address(4*e.launched*e.prog.BatchSize()), index))
-	if err != nil {
-		return err
+	if err == nil {
+		e.launched = len(e.steps)
+		err = e.launch(modeOf(e.rule), n)
 	}
-	e.launched = len(e.steps)
-	return e.launch(modeOf(e.rule), n)
+	e.failed = err // what has become of the steps is not known
+	return err
 }
 
 // Flush waits for the steps.
