@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"gorgonia.org/gorgonia"
+
 	"example.com/lenet5/data"
 	"example.com/lenet5/lenet"
 	"example.com/lenet5/train"
@@ -114,6 +116,26 @@ func TestCUDAResume(t *testing.T) {
 		resumed, _, err := fit(t, context.Background(), "cuda", func(cfg *train.Config) { cfg.Resume = c })
 		if err != nil || !slices.Equal(flat(whole), flat(resumed)) {
 			t.Errorf("checkpoints every %v: the resumed run ends with other bits: %v", every, err)
+		}
+	}
+}
+
+// TestCUDASolver trains with a Solver of Gorgonia, which reads the gradients
+// and writes the parameters on the host.
+func TestCUDASolver(t *testing.T) {
+	on := map[string]*train.History{}
+	for _, device := range []string{"cuda", "cpu"} {
+		_, h, err := fit(t, context.Background(), device, func(c *train.Config) {
+			c.Optimizer, c.Schedule, c.ClipNorm = train.UseSolver(gorgonia.NewVanillaSolver(gorgonia.WithLearnRate(0.1))), nil, 0
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		on[device] = h
+	}
+	for i, e := range on["cuda"].Epochs {
+		if w := on["cpu"].Epochs[i]; math.Abs(e.TrainLoss-w.TrainLoss) > 1e-3*w.TrainLoss {
+			t.Errorf("epoch %d: loss %v on the GPU, %v on the CPU", e.Epoch, e.TrainLoss, w.TrainLoss)
 		}
 	}
 }

@@ -14,7 +14,7 @@
 #include <string>
 
 typedef int Code;
-enum { OK = 0, INVALID = 1, NO_MEMORY = 2, NO_DEVICE = 100, BAD_DEVICE = 101, BAD_CONTEXT = 201, BAD_PTX = 218, NOT_FOUND = 500, UNJOINED = 904 };
+enum { OK = 0, INVALID = 1, NO_MEMORY = 2, UNAVAILABLE = 46, NO_DEVICE = 100, BAD_DEVICE = 101, BAD_CONTEXT = 201, BAD_PTX = 218, NOT_FOUND = 500, UNJOINED = 904 };
 
 namespace {
 
@@ -65,6 +65,13 @@ bool within(unsigned long long at, size_t n) {
 
 const size_t memory = size_t(8) << 30;
 
+// plays tells whether the device is to play a part: REHEARSAL is old, busy or
+// small.
+bool plays(const char *part) {
+	const char *set = getenv("REHEARSAL");
+	return set && !strcmp(set, part);
+}
+
 Code launch(const Launch &l) {
 	std::lock_guard<std::mutex> hold(lock);
 	const char *e = simulator_launch(l.f->name.c_str(), l.grid, l.threads, (void *)l.program, l.argument);
@@ -85,10 +92,10 @@ Code cuDeviceGetCount(int *n) { return *n = 1, OK; }
 Code cuDeviceGet(int *d, int i) { return i == 0 ? (*d = 0, OK) : BAD_DEVICE; }
 Code cuDeviceGetName(char *name, int n, int d) { return d == 0 ? (snprintf(name, n, "rehearsal"), OK) : BAD_DEVICE; }
 Code cuDeviceGetAttribute(int *v, int what, int) {
-	*v = what == 75 ? 9 : 0; // compute capability 9.0
+	*v = what != 75 ? 0 : plays("old") ? 7 : 9; // the major number of the compute capability
 	return OK;
 }
-Code cuDevicePrimaryCtxRetain(void **c, int) { return *c = &context, OK; }
+Code cuDevicePrimaryCtxRetain(void **c, int) { return *c = &context, plays("busy") ? UNAVAILABLE : OK; }
 Code cuDevicePrimaryCtxRelease_v2(int) { return OK; }
 Code cuCtxSetCurrent(void *c) { return current = c, OK; }
 Code cuCtxGetCurrent(void **c) { return *c = current, OK; }
@@ -102,7 +109,7 @@ Code cuMemAlloc_v2(unsigned long long *p, size_t n) {
 	NEED_CONTEXT;
 	std::lock_guard<std::mutex> hold(lock);
 	if (n == 0) return INVALID;
-	if (allocated + n > memory) return NO_MEMORY;
+	if (allocated + n > (plays("small") ? memory >> 12 : memory)) return NO_MEMORY;
 	void *a = simulator_alloc(n);
 	if (!a) return NO_MEMORY;
 	*p = (unsigned long long)a;
