@@ -2,7 +2,6 @@ package cpu_test
 
 import (
 	"fmt"
-	"math"
 	"math/rand/v2"
 	"runtime"
 	"slices"
@@ -11,7 +10,6 @@ import (
 	"example.com/lenet5/internal/engine"
 	"example.com/lenet5/internal/engine/cpu"
 	"example.com/lenet5/internal/engine/enginetest"
-	"example.com/lenet5/internal/kernel"
 	"example.com/lenet5/lenet"
 )
 
@@ -31,44 +29,7 @@ func TestParity(t *testing.T) {
 		size := 1 + rng.IntN(40)
 		n := 1 + rng.IntN(size)
 		t.Run(fmt.Sprintf("%d %s %d of %d", i, cfg.Name, n, size), func(t *testing.T) {
-			b := enginetest.Batch(cfg, n, uint64(i))
-			if i%2 == 1 { // images that are changed on the way, each in another manner
-				b.Transform = func(dst, src []byte, k int) {
-					for j, v := range src {
-						dst[len(src)-1-j] = v + byte(k)
-					}
-				}
-			}
-			tape, err := engine.NewTape(enginetest.Program(t, cfg, size, uint64(i)))
-			if err != nil {
-				t.Fatal(err)
-			}
-			enginetest.Run(t, tape, b)
-			wantLoss, wantHits := tape.Loss()
-			want := enginetest.Gradients(t, tape)
-			for _, set := range kernel.Available() {
-				p := enginetest.Program(t, cfg, size, uint64(i))
-				e, err := cpu.NewWith(p, 0, set)
-				if err != nil {
-					t.Fatal(err)
-				}
-				for pass := range 2 { // the second finds used buffers
-					enginetest.Run(t, e, b)
-					loss, hits := e.Loss()
-					if math.Abs(float64(loss-wantLoss)) > tolerance*math.Abs(float64(wantLoss)) || hits != wantHits {
-						t.Errorf("%s, pass %d: loss %v, %d hits; want %v, %d", set.Name, pass, loss, hits, wantLoss, wantHits)
-					}
-					for k, g := range enginetest.Gradients(t, e) {
-						if r := enginetest.Difference(g, want[k]); !(r < tolerance) {
-							t.Errorf("%s, pass %d: %s: relative difference %.2g (%+v)", set.Name, pass, p.Params[k].Name(), r, cfg)
-						}
-					}
-				}
-				node, err := p.Params[0].Grad()
-				if err != nil || enginetest.Difference(node.Data().([]float32), want[0]) > tolerance {
-					t.Errorf("%s: the gradient is not bound to its node: %v", set.Name, err)
-				}
-			}
+			enginetest.Parity(t, cfg, n, size, uint64(i), i%2 == 1, tolerance, setNames(), newEngine)
 		})
 	}
 }
@@ -87,36 +48,7 @@ func TestPredictionParity(t *testing.T) {
 	for i, cfg := range configs {
 		for _, size := range []int{1, 19} {
 			t.Run(fmt.Sprintf("%d %s of %d", i, cfg.Name, size), func(t *testing.T) {
-				net, err := lenet.New(cfg, lenet.Seed(uint64(i)))
-				if err != nil {
-					t.Fatal(err)
-				}
-				b := enginetest.Batch(cfg, size, uint64(i))
-				compile := func(f func(p *engine.Program) (engine.Engine, error)) engine.Engine {
-					g, err := net.PredictionGraph(size)
-					if err != nil {
-						t.Fatal(err)
-					}
-					e, err := f(enginetest.ProgramOf(g, cfg))
-					if err != nil {
-						t.Fatal(err)
-					}
-					return e
-				}
-				tape := compile(func(p *engine.Program) (engine.Engine, error) { return engine.NewTape(p) })
-				for _, set := range kernel.Available() {
-					e := compile(func(p *engine.Program) (engine.Engine, error) { return cpu.NewWith(p, 0, set) })
-					for pass := range 3 {
-						if pass == 2 { // the parameters change in place
-							net.Params()[0].Data[0] += 0.5
-						}
-						enginetest.Run(t, tape, b)
-						enginetest.Run(t, e, b)
-						if r := enginetest.Difference(e.Probabilities(), tape.Probabilities()); !(r < tolerance) {
-							t.Errorf("%s, pass %d: relative difference %.2g (%+v)", set.Name, pass, r, cfg)
-						}
-					}
-				}
+				enginetest.PredictionParity(t, cfg, size, size, uint64(i), tolerance, setNames(), newEngine)
 			})
 		}
 	}

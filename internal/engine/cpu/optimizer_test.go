@@ -17,20 +17,23 @@ func setNames() (names []string) {
 	return names
 }
 
+// newEngine makes an engine with a set of kernels, or the reference.
+func newEngine(p *engine.Program, name string) (engine.Engine, error) {
+	if name == "tape" {
+		return engine.NewTape(p)
+	}
+	set, err := kernel.Choose(name)
+	if err == nil && set.Name != name {
+		err = fmt.Errorf("kernels %s were chosen", set.Name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return cpu.NewWith(p, 0, set)
+}
+
 // TestOptimizersPyTorch runs the recorded optimizers on every set of kernels
 // and on the reference.
 func TestOptimizersPyTorch(t *testing.T) {
-	enginetest.OptimizersPyTorch(t, append([]string{"tape"}, setNames()...), func(p *engine.Program, name string) (engine.Engine, error) {
-		if name == "tape" {
-			return engine.NewTape(p)
-		}
-		set, err := kernel.Choose(name)
-		if err == nil && set.Name != name {
-			err = fmt.Errorf("kernels %s were chosen", set.Name)
-		}
-		if err != nil {
-			return nil, err
-		}
-		return cpu.NewWith(p, 0, set)
-	})
+	enginetest.OptimizersPyTorch(t, append([]string{"tape"}, setNames()...), newEngine)
 }

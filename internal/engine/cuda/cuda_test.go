@@ -24,6 +24,11 @@ import (
 // TapeMachine and the CPU, for the loss and every gradient.
 const tolerance = 1e-5
 
+// names are those of the engines that newEngine makes.
+var names = []string{"cuda"}
+
+func newEngine(p *engine.Program, _ string) (engine.Engine, error) { return cuda.New(p, 0) }
+
 func compile(t testing.TB, p *engine.Program) *cuda.Engine {
 	t.Helper()
 	e, err := cuda.New(p, 0)
@@ -70,39 +75,7 @@ func TestParity(t *testing.T) {
 		size := 1 + rng.IntN(12)
 		n := 1 + rng.IntN(size)
 		t.Run(fmt.Sprintf("%d %s %d of %d", i, cfg.Name, n, size), func(t *testing.T) {
-			b := enginetest.Batch(cfg, n, uint64(i))
-			if i%2 == 1 {
-				b.Transform = func(dst, src []byte, k int) {
-					for j, v := range src {
-						dst[len(src)-1-j] = v + byte(k)
-					}
-				}
-			}
-			tape, err := engine.NewTape(enginetest.Program(t, cfg, size, uint64(i)))
-			if err != nil {
-				t.Fatal(err)
-			}
-			enginetest.Run(t, tape, b)
-			wantLoss, wantHits := tape.Loss()
-			want := enginetest.Gradients(t, tape)
-			p := enginetest.Program(t, cfg, size, uint64(i))
-			e := compile(t, p)
-			for pass := range 2 { // the second finds used buffers
-				enginetest.Run(t, e, b)
-				loss, hits := e.Loss()
-				if !(math.Abs(float64(loss-wantLoss)) <= tolerance*math.Abs(float64(wantLoss))) || hits != wantHits {
-					t.Errorf("pass %d: loss %v, %d hits; want %v, %d", pass, loss, hits, wantLoss, wantHits)
-				}
-				for k, g := range enginetest.Gradients(t, e) {
-					if r := enginetest.Difference(g, want[k]); !(r < tolerance) {
-						t.Errorf("pass %d: %s: relative difference %.2g (%+v)", pass, p.Params[k].Name(), r, cfg)
-					}
-				}
-			}
-			node, err := p.Params[0].Grad()
-			if err != nil || !(enginetest.Difference(node.Data().([]float32), want[0]) < tolerance) {
-				t.Errorf("the gradient is not bound to its node: %v", err)
-			}
+			enginetest.Parity(t, cfg, n, size, uint64(i), i%2 == 1, tolerance, names, newEngine)
 		})
 	}
 }
@@ -110,38 +83,12 @@ func TestParity(t *testing.T) {
 // TestPrediction compares probabilities.
 func TestPrediction(t *testing.T) {
 	for i, cfg := range networks(10) {
-		net, err := lenet.New(cfg, lenet.Seed(uint64(i)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		b := enginetest.Batch(cfg, 5, uint64(i))
-		program := func() *engine.Program {
-			g, err := net.PredictionGraph(7)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return enginetest.ProgramOf(g, cfg)
-		}
-		tape, err := engine.NewTape(program())
-		if err != nil {
-			t.Fatal(err)
-		}
-		e := compile(t, program())
-		for pass := range 2 {
-			if pass == 1 { // the parameters change in place
-				net.Params()[0].Data[0] += 0.5
-			}
-			enginetest.Run(t, tape, b)
-			enginetest.Run(t, e, b)
-			if r := enginetest.Difference(e.Probabilities(), tape.Probabilities()); !(r < tolerance) {
-				t.Errorf("%d %s, pass %d: relative difference %.2g", i, cfg.Name, pass, r)
-			}
-		}
+		enginetest.PredictionParity(t, cfg, 5, 7, uint64(i), tolerance, names, newEngine)
 	}
 }
 
 func TestOptimizersPyTorch(t *testing.T) {
-	enginetest.OptimizersPyTorch(t, []string{"cuda"}, func(p *engine.Program, _ string) (engine.Engine, error) { return cuda.New(p, 0) })
+	enginetest.OptimizersPyTorch(t, names, newEngine)
 }
 
 func parameters(p *engine.Program) (flat []float32) {

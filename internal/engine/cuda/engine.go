@@ -40,16 +40,16 @@ type Engine struct {
 	size   int // bytes of an image
 	memory int // bytes allocated
 
-	params []placed
-	mirror []float32 // the parameters as they are on the device
-	pushed bool      // since the engine was made
-	grads  []placed
-	gmirr  []float32 // the gradients likewise
-	stale  bool      // the host's gradients are older than the device's
-	pairs  []gorgonia.ValueGrad
-	rule   engine.Rule // of the step that was queued last
-	vec    int         // vectors of state that the optimizer keeps
-	state  [][]float32
+	params       []placed
+	mirror       []float32 // the parameters as they are on the device
+	pushed       bool      // since the engine was made
+	grads        []placed
+	gradMirror   []float32 // the gradients likewise
+	stale        bool      // the host's gradients are older than the device's
+	pairs        []gorgonia.ValueGrad
+	rule         engine.Rule // of the step that was queued last
+	stateVectors int         // vectors of state that the optimizer keeps
+	state        [][]float32
 
 	graphs map[mode]graph
 
@@ -166,7 +166,7 @@ func (e *Engine) bind() error {
 		}
 	}
 	if e.plan.Backward {
-		e.gmirr = make([]float32, e.p.parameters)
+		e.gradMirror = make([]float32, e.p.parameters)
 		for i, node := range p.Params {
 			g := make([]float32, len(e.params[i].value))
 			grad := tensor.New(tensor.WithShape(node.Shape()...), tensor.WithBacking(g))
@@ -344,10 +344,10 @@ func constants(s step, r engine.Rule) step {
 
 // vectors makes the state fit a rule.
 func (e *Engine) vectors(r engine.Rule) error {
-	if e.vec == r.Vectors() {
+	if e.stateVectors == r.Vectors() {
 		return nil
 	}
-	e.vec = r.Vectors()
+	e.stateVectors = r.Vectors()
 	return e.dev.clear(e.p.state, 8*int(e.p.parameters))
 }
 
@@ -362,8 +362,8 @@ func (e *Engine) descend(r engine.Rule) error {
 	if err := errors.Join(e.push(), e.pullGradients()); err != nil {
 		return err
 	}
-	if differ(e.gmirr, e.grads) {
-		if err := write(e, e.p.grads, e.gmirr); err != nil {
+	if differ(e.gradMirror, e.grads) {
+		if err := write(e, e.p.grads, e.gradMirror); err != nil {
 			return err
 		}
 	}
@@ -378,7 +378,7 @@ func (e *Engine) descend(r engine.Rule) error {
 // State returns the vectors that rules keep, as copies.
 func (e *Engine) State() [][]float32 {
 	n := int(e.p.parameters)
-	raw := make([]float32, e.vec*n)
+	raw := make([]float32, e.stateVectors*n)
 	if e.failed == nil {
 		e.failed = read(e, raw, e.p.state)
 	}
@@ -386,7 +386,7 @@ func (e *Engine) State() [][]float32 {
 		return e.state // the next run says so
 	}
 	e.state = e.state[:0]
-	for i := range e.vec {
+	for i := range e.stateVectors {
 		var v []float32
 		for _, p := range e.params {
 			v = append(v, raw[i*n+p.at:][:len(p.value)]...)
@@ -416,7 +416,7 @@ func (e *Engine) SetState(vectors [][]float32) error {
 			v = v[len(p.value):]
 		}
 	}
-	e.vec = len(vectors)
+	e.stateVectors = len(vectors)
 	return write(e, e.p.state, raw)
 }
 

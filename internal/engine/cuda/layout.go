@@ -114,31 +114,11 @@ func (b *builder) place(n *gorgonia.Node) int32 {
 	return at
 }
 
-func function(f op.Function) int32 {
-	switch f {
-	case op.Sigmoid:
-		return 1
-	case op.Tanh:
-		return 2
-	case op.ScaledTanh:
-		return 3
-	case op.ReLU:
-		return 4
-	}
-	return 0
-}
-
-func reduction(r op.Reduction) int32 {
-	switch r {
-	case op.Average:
-		return 1
-	case op.Max:
-		return 2
-	case plan.Trainable:
-		return 3
-	}
-	return 0
-}
+// functions and reductions are the numbers of program.h; 0 is none.
+var (
+	functions  = map[op.Function]int32{op.Sigmoid: 1, op.Tanh: 2, op.ScaledTanh: 3, op.ReLU: 4}
+	reductions = map[op.Reduction]int32{op.Average: 1, op.Max: 2, plan.Trainable: 3}
+)
 
 // build makes the program; its arrays are on the device.
 func (b *builder) build() error {
@@ -208,14 +188,14 @@ func (b *builder) conv(c *convStage, s *plan.Stage) {
 	for _, st := range s.Steps {
 		switch {
 		case st.Pool != "":
-			c.pool = reduction(st.Pool)
+			c.pool = reductions[st.Pool]
 			if st.Weight != nil {
 				c.poolWeight, c.poolBias = b.place(st.Weight), b.place(st.Bias)
 			}
 			c.rows, c.cols = c.rows/2*2, c.cols/2*2
 			c.before, c.after = c.after, 0
 		default:
-			c.after = function(st.Activation)
+			c.after = functions[st.Activation]
 		}
 	}
 	// Windows of two rows and columns may reach one beyond the last, and loads
@@ -314,7 +294,7 @@ func (b *builder) dense(d *denseStage, s *plan.Stage) {
 	d.out, d.in = int32(w[0]), int32(w.TotalSize()/w[0])
 	d.weight, d.bias = b.place(s.Weight), b.place(s.Bias)
 	if len(s.Steps) > 0 {
-		d.activation = function(s.Steps[0].Activation)
+		d.activation = functions[s.Steps[0].Activation]
 	}
 	d.xPitch = int32(roundUp(int(d.in), 4))
 	d.zPitch = int32(roundUp(int(d.out), 4))

@@ -40,7 +40,7 @@ func (e *Engine) enqueue(b engine.Batch, r engine.Rule) error {
 		if err := errors.Join(e.push(), e.vectors(r), write(e, e.p.counters, make([]counters, 1))); err != nil {
 			return err
 		}
-	} else if e.vec != r.Vectors() || modeOf(r) != modeOf(e.rule) {
+	} else if e.stateVectors != r.Vectors() || modeOf(r) != modeOf(e.rule) {
 		return errors.New("a rule of another kind than that of the steps in the queue")
 	}
 	s, err := e.place(b, len(e.steps))

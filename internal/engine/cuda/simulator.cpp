@@ -256,13 +256,10 @@ const char *simulator_free(void *at) {
 	return answer;
 }
 
-int simulator_size(int what) {
-	switch (what) {
-	case 0: return sizeof(Program);
-	case 1: return sizeof(Conv);
-	case 2: return sizeof(Dense);
-	case 3: return sizeof(Step);
-	case 4: return sizeof(Counters);
-	}
-	return sizeof(Result);
+int simulator_number(int i) {
+	const int numbers[] = {
+	    sizeof(Program), sizeof(Conv),    sizeof(Dense), sizeof(Step), sizeof(Counters), sizeof(Result), MAX_STAGES,
+	    THREADS,         DENSE_THREADS, DENSE_EXAMPLES, WIDE_EXAMPLES, ARENA, TILE, COLUMNS,
+	};
+	return i < (int)(sizeof numbers / sizeof *numbers) ? numbers[i] : -1;
 }

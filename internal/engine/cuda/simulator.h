@@ -14,9 +14,9 @@ void simulator_set(int order, const char *file, int line);
 void *simulator_alloc(size_t bytes);
 // simulator_free returns null or what was found around the array.
 const char *simulator_free(void *p);
-// simulator_size is the size of a structure of program.h, in the order of
-// sizes_test.go.
-int simulator_size(int what);
+// simulator_number is the size of a structure or a constant of program.h, in
+// the order of simulated_test.go; -1 after the last.
+int simulator_number(int i);
 
 #ifdef __cplusplus
 }

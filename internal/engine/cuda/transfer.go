@@ -76,11 +76,11 @@ func (e *Engine) pullGradients() error {
 	if !e.stale {
 		return nil
 	}
-	if err := read(e, e.gmirr, e.p.grads); err != nil {
+	if err := read(e, e.gradMirror, e.p.grads); err != nil {
 		return err
 	}
 	for _, g := range e.grads {
-		copy(g.value, e.gmirr[g.at:])
+		copy(g.value, e.gradMirror[g.at:])
 	}
 	e.stale = false
 	return nil

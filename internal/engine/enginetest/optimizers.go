@@ -44,7 +44,7 @@ func Rules() map[string]engine.Rule {
 
 // OptimizersPyTorch compares the parameters of engines, which compile makes by
 // their names, step by step with those that PyTorch's optimizers make.
-func OptimizersPyTorch(t *testing.T, engines []string, compile func(p *engine.Program, name string) (engine.Engine, error)) {
+func OptimizersPyTorch(t *testing.T, engines []string, compile Compiler) {
 	t.Helper()
 	newEngine := func(p *engine.Program, name string) engine.Engine {
 		e, err := compile(p, name)
